@@ -1,0 +1,68 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let strict: [SwiftSetting] = [
+  .treatAllWarnings(as: .error),
+  .strictMemorySafety(),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("ExistentialAny"),
+]
+
+/// A library and its imports. Read top to bottom, this list is the layering of the project.
+func layer(_ name: String, imports: [Target.Dependency] = []) -> Target {
+  .target(name: name, dependencies: imports, swiftSettings: strict)
+}
+
+func tests(_ name: String, of imports: [Target.Dependency]) -> Target {
+  .testTarget(name: name, dependencies: imports + ["TestSupport"], swiftSettings: strict)
+}
+
+let package = Package(
+  name: "viaduct",
+  products: [
+    .executable(name: "viaduct", targets: ["viaduct"]),
+    // A shared object under its own file name: see Docs/Decisions/0002.
+    .executable(name: "libviaduct.so", targets: ["CShim"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+  ],
+  targets: [
+    // C: the kernel's structures, the channel between shim and host, the shim, and the host's syscalls.
+    .target(name: "CKernelABI"),
+    .target(name: "CChannel"),
+    .executableTarget(
+      name: "CShim", dependencies: ["CChannel"],
+      cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror", "-fvisibility=hidden"])],
+      linkerSettings: [
+        .unsafeFlags([
+          "-emit-library", "-nostartfiles", "-no-toolchain-stdlib-rpath",
+          "-Xlinker", "-soname=libviaduct.so",
+        ])
+      ]),
+    .target(name: "CHost", dependencies: ["CChannel"]),
+
+    // The machine, from its vocabulary upwards.
+    layer("Hardware"),
+    layer("IOMMUCore", imports: ["Hardware"]),
+    layer("Clients", imports: ["Hardware"]),
+    layer("Trace", imports: ["CKernelABI", "Clients"]),
+    layer("Mock", imports: ["Hardware", "IOMMUCore"]),
+    layer("IOMMUFD", imports: ["CKernelABI", "Clients", "Hardware", "IOMMUCore"]),
+    layer("MockCommands", imports: ["CKernelABI", "Clients", "Hardware", "IOMMUCore", "IOMMUFD", "Mock"]),
+    layer("Machine", imports: ["CKernelABI", "Clients", "Hardware", "IOMMUCore", "IOMMUFD", "Mock", "MockCommands"]),
+
+    // The only part with threads, locks and the operating system.
+    layer("Server", imports: ["CChannel", "CHost", "Clients", "Hardware"]),
+    .executableTarget(
+      name: "viaduct",
+      dependencies: [
+        "Server", "Machine",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ], swiftSettings: strict),
+
+    tests("MockTests", of: ["Mock", "IOMMUCore", "Hardware"]),
+    tests("TraceTests", of: ["Trace", "Clients"]),
+    .target(name: "TestSupport", dependencies: ["Clients", "Hardware"], path: "Tests/TestSupport", swiftSettings: strict),
+  ]
+)
