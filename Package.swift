@@ -21,7 +21,9 @@ let package = Package(
   name: "viaduct",
   products: [
     .executable(name: "viaduct", targets: ["viaduct"]),
-    // A shared object under its own file name: see Docs/Decisions/0002.
+    // For Benchmarks/, which is a package of its own.
+    .library(name: "ViaductMachine", targets: ["Machine", "IOMMUFD", "Clients", "CKernelABI"]),
+    // A shared object under its own file name: see Docs/Decisions/0001.
     .executable(name: "libviaduct.so", targets: ["CShim"]),
   ],
   dependencies: [
@@ -32,12 +34,13 @@ let package = Package(
     .target(name: "CKernelABI"),
     .target(name: "CChannel"),
     .executableTarget(
-      name: "CShim", dependencies: ["CChannel"],
-      cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror", "-fvisibility=hidden"])],
+      name: "CShim", dependencies: ["CChannel"], exclude: ["exports.map"],
+      cSettings: [.define("_GNU_SOURCE"), .unsafeFlags(["-Wall", "-Wextra", "-Werror", "-fvisibility=hidden"])],
       linkerSettings: [
         .unsafeFlags([
           "-emit-library", "-nostartfiles", "-no-toolchain-stdlib-rpath",
           "-Xlinker", "-soname=libviaduct.so",
+          "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/CShim/exports.map",
         ])
       ]),
     .target(name: "CHost", dependencies: ["CChannel"]),
@@ -49,20 +52,32 @@ let package = Package(
     layer("Trace", imports: ["CKernelABI", "Clients"]),
     layer("Mock", imports: ["Hardware", "IOMMUCore"]),
     layer("IOMMUFD", imports: ["CKernelABI", "Clients", "Hardware", "IOMMUCore"]),
-    layer("MockCommands", imports: ["CKernelABI", "Clients", "Hardware", "IOMMUCore", "IOMMUFD", "Mock"]),
-    layer("Machine", imports: ["CKernelABI", "Clients", "Hardware", "IOMMUCore", "IOMMUFD", "Mock", "MockCommands"]),
+    layer(
+      "MockCommands",
+      imports: ["CKernelABI", "Clients", "Hardware", "IOMMUCore", "IOMMUFD", "Mock"]),
+    layer(
+      "Machine",
+      imports: ["Clients", "Hardware", "IOMMUCore", "IOMMUFD", "Mock", "MockCommands"]),
 
     // The only part with threads, locks and the operating system.
     layer("Server", imports: ["CChannel", "CHost", "Clients", "Hardware"]),
     .executableTarget(
       name: "viaduct",
       dependencies: [
-        "Server", "Machine",
+        "CHost", "Clients", "Server", "Machine", "Trace",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], swiftSettings: strict),
 
+    tests("IOMMUFDTests", of: ["CKernelABI", "Clients", "Hardware", "IOMMUCore", "IOMMUFD"]),
+    tests("MachineTests", of: ["CKernelABI", "Clients", "Hardware", "IOMMUFD", "Machine"]),
     tests("MockTests", of: ["Mock", "IOMMUCore", "Hardware"]),
     tests("TraceTests", of: ["Trace", "Clients"]),
-    .target(name: "TestSupport", dependencies: ["Clients", "Hardware"], path: "Tests/TestSupport", swiftSettings: strict),
+    // A client that shows the machine at work, for `make demo` and the README.
+    .executableTarget(
+      name: "hello-iommu", dependencies: ["CKernelABI"], path: "Examples/hello-iommu"),
+
+    .target(
+      name: "TestSupport", dependencies: ["Clients", "Hardware"], path: "Tests/TestSupport",
+      swiftSettings: strict),
   ]
 )

@@ -19,11 +19,7 @@ struct ObjectTable {
   var isEmpty: Bool { occupied == 0 }
 
   mutating func reserve() -> UInt32 {
-    var index = lowestCandidate
-    while index < slots.count {
-      if case .free = slots[index] { break }
-      index += 1
-    }
+    let index = Int(nextID)
     if index == slots.count { slots.append(.reserved) } else { slots[index] = .reserved }
     lowestCandidate = index + 1
     occupied += 1
@@ -47,6 +43,16 @@ struct ObjectTable {
   subscript(id: UInt32) -> ContextObject? {
     guard id < slots.count, case .object(let object) = slots[Int(id)] else { return nil }
     return object
+  }
+
+  /// The number that the next object gets.
+  var nextID: UInt32 {
+    var index = lowestCandidate
+    while index < slots.count {
+      if case .free = slots[index] { break }
+      index += 1
+    }
+    return UInt32(index)
   }
 
   /// Published objects in the order of their numbers.

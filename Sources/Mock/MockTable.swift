@@ -3,8 +3,8 @@ internal import IOMMUCore
 
 /// The page table of a mock domain: a radix tree of 64-bit entries in memory of its own.
 ///
-/// A leaf of any power of two takes the slots of one level that make up its size. Lower tables are freed
-/// when a range that covers them whole is unmapped.
+/// A leaf of any power of two takes the slots of one level that make up its size. Lower tables are
+/// freed when a range that covers them whole is unmapped.
 @safe struct MockTable: ~Copyable {
   let top: MockTableMemory
   let pageSizes: UInt64

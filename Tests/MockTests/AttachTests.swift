@@ -96,11 +96,12 @@ struct AttachTests {
     let bench = try Bench(flags: .pasid)
     let domain = try bench.domain()
     domain.pageRequestHandler = IgnoringHandler()
-    let outcomes = [domain, domain, domain, nil, domain, domain].map { (next: Domain?) in
+    let uses: [Domain?] = [domain, domain, domain, nil, domain, domain, nil, domain]
+    let outcomes = uses.map { next in
       refusal { try bench.device.setDomain(next, pasid: 1024, replacing: nil) }
     }
-    #expect(outcomes == [nil, .outOfMemory, nil, nil, nil, .outOfMemory])
-    #expect(bench.device.pageRequestUsers == 3)
+    #expect(outcomes == [nil, .outOfMemory, nil, nil, nil, .outOfMemory, nil, nil])
+    #expect(bench.device.pageRequestUsers == 4)
     #expect(refusal { try bench.device.setDomain(domain, pasid: 1023, replacing: nil) } == nil)
   }
 

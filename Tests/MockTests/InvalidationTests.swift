@@ -86,6 +86,8 @@ struct DeviceInvalidationTests {
   func type() throws {
     #expect(try invalidate([], count: 0) == Outcome(done: 0, kind: nil, words: [5, 5, 5, 5]))
     #expect(try invalidate([], count: 0, failing: 1).kind == nil)
+    // Nothing is allocated for nothing.
+    #expect(try invalidate([], count: 0, type: 0xdad_beef, failing: 1).kind == .invalid)
     #expect(try invalidate([], count: 0, type: 0xdad_beef).kind == .invalid)
     #expect(try invalidate([0, 0x99, 0], count: 1, type: 0xdad_beef).kind == .invalid)
   }

@@ -90,6 +90,39 @@ struct TableLawTests {
     #expect(domain.leaf(at: IOVirtualAddress(0x7fff_ffff))?.byteCount == 1 << 30)
   }
 
+  @Test("leaves over empty tables lead on where those before them end")
+  func leavesOverTables() throws {
+    let domain = try Bench().domain()
+    for slot in 1...3 as ClosedRange<UInt64> {
+      try domain.map(0x4000_0000 + slot << 20, 0x1000, 4096)
+      domain.unmap(0x4000_0000 + slot << 20, 4096)
+    }
+    // 4 KiB, then one leaf of 1 MiB and one of 2 MiB.
+    try domain.map(0x400f_f000, 0x1_000f_f000, 0x30_1000)
+    for offset in stride(from: 0, to: 0x30_1000, by: 4096) as StrideTo<UInt64> {
+      try #require(domain.physical(0x400f_f000 + offset) == 0x1_000f_f000 + offset)
+    }
+    let huge = try Bench().domain(.huge)
+    try huge.map(0x10_0000, 0x1000, 4096)
+    huge.unmap(0x10_0000, 4096)
+    try huge.map(0, 0x1_0000_0000, 4 << 20)
+    #expect(huge.tableCount == 1)
+    #expect((0..<4).allSatisfy { huge.physical($0 << 20) == 0x1_0000_0000 + $0 << 20 })
+  }
+
+  @Test("a large leaf that meets a mapping halfway leaves a sound table")
+  func halfVacant() throws {
+    let domain = try Bench().domain()
+    try domain.map(0x4000_0000, 0x1000, 4096)
+    try domain.map(0x4010_0000, 0x1000, 4096)
+    domain.unmap(0x4000_0000, 4096)
+    #expect(refusal { try domain.map(0x4000_0000, 0, 2 << 20) } == .addressInUse)
+    #expect(domain.physical(0x4000_0000) == nil)
+    #expect(domain.physical(0x4010_0000) == 0x1000)
+    domain.unmap(0, 1 << 38)
+    #expect(domain.tableCount == 0)
+  }
+
   @Test(
     "access comes back",
     arguments: [[.read], [.write], [.read, .write]] as [Access], [2048, 4096, 1 << 22] as [UInt64])
@@ -132,6 +165,10 @@ struct TableLawTests {
       #expect(left.map(\.start.rawValue) == [0x10_4000])
       #expect(left.first?.physical.rawValue == 0x9_0000)
     }
+    let small = try Bench().domain()
+    try small.map(0x10_4800, 0x9_0000, 2048)
+    #expect(refusal { try small.map(0x10_4000, 0x1000, 4096) } == .addressInUse)
+    #expect(small.physical(0x10_4000) == nil)
     let large = try Bench().domain()
     try large.map(0x4000_0000, 0x4000_0000, 1 << 30)
     #expect(refusal { try large.map(0x4000_0000, 0x1000, 4096) } == .addressInUse)

@@ -1,6 +1,7 @@
 import Clients
 import Testing
-import Trace
+
+@testable import Trace
 
 @Suite("Lines of other calls")
 struct LineTests {
@@ -115,6 +116,19 @@ struct LineTests {
   func lengths(length: UInt64, expected: String) {
     let record = event(.read, "x", byteCount: length)
     #expect(text(record) == "[41] read(x, \(expected)) = 0")
+  }
+}
+
+@Suite("Field tables")
+struct FieldTableTests {
+  @Test("a field that moves takes its condition along")
+  func moved() {
+    let condition = FieldCondition(place: FieldPlace(offset: 4, width: 4), mask: 1, value: 1)
+    let field = Field(
+      name: "x", place: FieldPlace(offset: 8, width: 4), kind: .number, use: .input,
+      condition: condition)
+    #expect(field.moved(by: 16).place.offset == 24)
+    #expect(field.moved(by: 16).condition?.place.offset == 20)
   }
 }
 

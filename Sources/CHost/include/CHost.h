@@ -4,6 +4,7 @@
 
 #include "host_channel.h"
 #include "host_memory.h"
+#include "host_process.h"
 #include "host_system.h"
 
 #endif

@@ -1,0 +1,71 @@
+import ArgumentParser
+import CHost
+import Glibc
+import Server
+
+struct RunCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "run",
+    abstract: "Run a program on a machine.",
+    discussion: """
+      The program is started with libviaduct.so in LD_PRELOAD, which forwards what it does with the \
+      machine's files to this process. The exit status is the program's; 127 when it is not found, 126 \
+      when it cannot be run or served. What it starts in turn is served too, until it ends itself.
+
+      Statically linked programs, and programs that call the kernel without the C library (most of \
+      Go), cannot be served this way.
+      """)
+
+  @Option(
+    help: ArgumentHelp(
+      "Use the machine of the `viaduct serve` that listens here.", valueName: "path"))
+  var connect: String?
+
+  @OptionGroup var options: ServingOptions
+
+  @Argument(
+    parsing: .captureForPassthrough,
+    help: ArgumentHelp("The program and its arguments, after `--`.", valueName: "command"))
+  var command: [String] = []
+
+  func validate() throws {
+    if words.isEmpty {
+      throw ValidationError("Which program? For example: viaduct run -- ./my-program")
+    }
+  }
+
+  private var words: [String] { Array(command.first == "--" ? command.dropFirst() : command[...]) }
+
+  func run() throws {
+    let program: Program
+    do throws(ProgramError) {
+      program = try Program(words)
+    } catch {
+      complain(error.description)
+      throw ExitCode(error.exitStatus)
+    }
+    if let warning = program.warning { complain(warning) }
+
+    host_take_signals()
+    var server: Server?
+    if connect == nil {
+      let made = try options.makeServer(at: nil)
+      try made.start()
+      server = made
+    }
+    let status: Int32
+    do throws(ProgramError) {
+      let process = try program.start(socketPath: server?.socketPath ?? connect ?? "")
+      status = host_supervise(process)
+    } catch {
+      server?.stop()
+      complain(error.description)
+      throw ExitCode(error.exitStatus)
+    }
+    server?.stop()
+
+    var code: Int32 = 0
+    if unsafe host_was_killed(status, &code) { host_end_by(code) }
+    throw ExitCode(code)
+  }
+}

@@ -1,0 +1,76 @@
+import ArgumentParser
+import Clients
+import Server
+
+extension ServerConfiguration.MemoryAccess: ExpressibleByArgument {}
+extension ServerConfiguration.DescriptorAccess: ExpressibleByArgument {}
+extension ServerConfiguration.LockedMemory: ExpressibleByArgument {}
+
+/// What `run` and `serve` let one choose about the machine and how it is served.
+struct ServingOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "The machine to serve; `viaduct machines` lists them.", valueName: "name"))
+  var machine = "mock"
+
+  @Flag(
+    name: .customLong("private"),
+    help: "Give each client process a machine of its own for what it opens.")
+  var hasPrivateMachines = false
+
+  @Option(
+    help: ArgumentHelp(
+      "Whether pinned memory counts against the client's RLIMIT_MEMLOCK or nothing limits it.",
+      valueName: "unlimited|client"))
+  var memlock = ServerConfiguration.LockedMemory.unlimited
+
+  @Option(
+    help: ArgumentHelp(
+      "How to reach the client's memory: through /proc if permitted, or by a thread in the client.",
+      valueName: "auto|helper"))
+  var memory = ServerConfiguration.MemoryAccess.automatic
+
+  @Option(
+    help: ArgumentHelp(
+      "How to get descriptors that a client passes: take them if permitted, or ask for them.",
+      valueName: "auto|provide"))
+  var descriptors = ServerConfiguration.DescriptorAccess.automatic
+
+  @Option(
+    help: ArgumentHelp(
+      "Let the n-th step that can fail do so, in the first thread that makes a call.",
+      valueName: "n"))
+  var failNth: UInt32?
+
+  @Option(
+    help: ArgumentHelp(
+      "Write each call down: to standard error, or with =FILE to a file.", valueName: "file"))
+  var trace: String?
+
+  @Flag(help: "Write the trace as JSON, one object a line.")
+  var json = false
+
+  func validate() throws {
+    guard MachineCatalogue.maker(of: machine) != nil else {
+      let known = MachineCatalogue.entries.map(\.name).joined(separator: ", ")
+      throw ValidationError("There is no machine '\(machine)'. Known machines: \(known).")
+    }
+    if json && trace == nil { throw ValidationError("--json is about the trace: add --trace.") }
+  }
+
+  /// A server as asked for, not yet started.
+  func makeServer(at socketPath: String?) throws -> Server {
+    guard let maker = MachineCatalogue.maker(of: machine) else {
+      throw ValidationError("There is no machine '\(machine)'.")
+    }
+    var configuration = ServerConfiguration()
+    configuration.socketPath = socketPath
+    configuration.hasPrivateMachines = hasPrivateMachines
+    configuration.lockedMemory = memlock
+    configuration.memory = memory
+    configuration.descriptors = descriptors
+    configuration.failNth = failNth
+    configuration.observer = try trace.map { try CallLog(path: $0, isJSON: json) }
+    return try Server(configuration, makeMachine: maker)
+  }
+}
