@@ -31,7 +31,8 @@ public final class MockDevice: TranslatedDevice {
   public var driver: AnyObject { mockUnit }
   public var unit: AnyObject { mockUnit }
   public var reservedRegions: [ReservedRegion] { [] }
-  public var pasidLimit: UInt32 { flags.contains(.pasid) ? 1 << 20 : 0 }
+  /// The kernel gives a device without PASIDs a width of 0 bits, which is one PASID: the number 0.
+  public var pasidLimit: UInt32 { flags.contains(.pasid) ? 1 << 20 : 1 }
   public var hasUserPASIDTable: Bool { true }
 
   public func isCapable(of capability: DeviceCapability) -> Bool {

@@ -19,7 +19,10 @@ struct ProcessIdentity {
     return bytes >> pageShift
   }
 
+  /// Where the machine enforces no limits it lets every client set them, and counts all locked memory:
+  /// nothing depends on what the client may do outside.
   func has(_ capability: Capability) -> Bool {
+    guard enforcesLockLimit else { return capability != .lockMemory }
     let status = readWholeFile("/proc/\(process)/status") ?? []
     guard let effective = statusValue("CapEff", in: status), let mask = UInt64(effective, radix: 16)
     else { return false }

@@ -6,20 +6,20 @@ internal import IOMMUCore
 extension Context {
   /// VFIO_IOMMU_GET_INFO: page sizes, and behind them a chain of capabilities as far as there is room.
   func containerInfo(_ address: UInt64, _ caller: any Caller) throws(Refusal) {
-    let least = 16
-    var info = try caller.load(InfoHead.self, at: address, zero: InfoHead())
-    guard info.argsz >= least else {
+    var info = InfoHead()
+    info.oldest = try caller.load(InfoHead.Oldest.self, at: address, zero: InfoHead.Oldest())
+    guard info.oldest.argsz >= MemoryLayout<InfoHead.Oldest>.size else {
       throw Refusal(.EINVAL, because: "the structure is too short")
     }
-    let room = UInt64(info.argsz)
+    let room = UInt64(info.oldest.argsz)
     let space = try requireCompatibilitySpace()
     var chain = CapabilityChain(at: address, room: room, caller: caller)
     try chain.append(availability())
     try chain.append(ranges(of: space))
-    info.flags = VIADUCT_VFIO_IOMMU_INFO_PGSIZES | VIADUCT_VFIO_IOMMU_INFO_CAPS
-    info.pageSizes = space.pageSizes
+    info.oldest.flags = VIADUCT_VFIO_IOMMU_INFO_PGSIZES | VIADUCT_VFIO_IOMMU_INFO_CAPS
+    info.oldest.pageSizes = space.pageSizes
     info.capabilityOffset = room >= chain.total ? UInt32(CapabilityChain.start) : 0
-    info.argsz = UInt32(chain.total)
+    info.oldest.argsz = UInt32(chain.total)
     let size = min(Int(room), MemoryLayout<InfoHead>.size)
     do throws(MemoryFault) {
       try unsafe withUnsafeBytes(of: info) { (bytes) throws(MemoryFault) in
@@ -69,11 +69,15 @@ extension IOAddressSpace {
   }
 }
 
-/// The structure without its capabilities; older clients know it up to the page sizes.
+/// The structure without its capabilities.
 private struct InfoHead: BitwiseCopyable {
-  var argsz: UInt32 = 0
-  var flags: UInt32 = 0
-  var pageSizes: UInt64 = 0
+  /// As far as the oldest clients know it; only this much is read of theirs.
+  struct Oldest: BitwiseCopyable {
+    var argsz: UInt32 = 0
+    var flags: UInt32 = 0
+    var pageSizes: UInt64 = 0
+  }
+  var oldest = Oldest()
   var capabilityOffset: UInt32 = 0
   var padding: UInt32 = 0
 }

@@ -55,9 +55,9 @@ extension Pages {
     while next < end {
       let page = next >> pageShift
       let count = min(end, (page + 1) << pageShift) - next
-      // Like the kernel, a single page is looked up where it lies now, longer ranges where devices
-      // see them.
-      let byPin = isPinned(page) && !(isOnePage && isProcessMemory)
+      // Like the kernel, a single page of a living process is looked up where it lies now, longer
+      // ranges where devices see them.
+      let byPin = isPinned(page) && !(isOnePage && isLivingProcessMemory)
       var place =
         byPin
         ? pinnedExtent(page) : try presentExtent(page, writable: isOnePage ? writing : isWritable)
@@ -74,7 +74,9 @@ extension Pages {
     }
   }
 
-  private var isProcessMemory: Bool { if case .process = backing { true } else { false } }
+  private var isLivingProcessMemory: Bool {
+    if case .process(let process, _) = backing { process.isAlive } else { false }
+  }
 
   private func asFault(_ body: () throws(MemoryFault) -> Void) throws(Refusal) {
     do throws(MemoryFault) {
