@@ -42,7 +42,7 @@ static bool transfer_vector(uint32_t operation, int descriptor, const struct iov
     return true;
   }
   for (int index = 0; index < count; index++) {
-    struct iovec vector;
+    struct iovec vector = {0};
     long moved = -EFAULT;
     if (guard_copy(&vector, &vectors[index], sizeof vector) == 0) {
       long place = offset == POSITION_CURRENT ? offset : offset + total;

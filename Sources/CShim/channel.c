@@ -36,7 +36,7 @@ static uint32_t spin_time(void) {
 }
 
 static struct viaduct_channel *map_channel(int file) {
-  struct stat status;
+  struct stat status = {0};
   if (raw_fstat(file, &status) < 0 || status.st_size < (off_t)sizeof(struct viaduct_channel)) return NULL;
   long place = raw_mmap(NULL, sizeof(struct viaduct_channel), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   if (place < 0) return NULL;

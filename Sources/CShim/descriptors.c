@@ -47,7 +47,7 @@ void descriptor_note(int descriptor, const struct file_identity *identity) {
 }
 
 void descriptor_note_new(int descriptor) {
-  struct stat status;
+  struct stat status = {0};
   if (raw_fstat(descriptor, &status) < 0) return;
   descriptor_note(descriptor, &(struct file_identity){.device = status.st_dev, .inode = status.st_ino});
 }
@@ -60,7 +60,7 @@ void descriptor_forget(int descriptor) {
 bool descriptor_confirm(int descriptor, struct file_identity *identity) {
   if (!descriptor_maybe_ours(descriptor)) return false;
   struct entry *entry = entry_of((unsigned)descriptor);
-  struct stat status;
+  struct stat status = {0};
   if (entry && raw_fstat(descriptor, &status) >= 0 && status.st_dev == atomic_load(&entry->device) &&
       status.st_ino == atomic_load(&entry->inode)) {
     *identity = (struct file_identity){.device = status.st_dev, .inode = status.st_ino};
@@ -93,7 +93,7 @@ void descriptor_report_closed(const struct file_identity *identity) {
 
 /* For descriptors that came in another way than by our wrappers. */
 void descriptor_identify(int descriptor) {
-  struct stat status;
+  struct stat status = {0};
   if (raw_fstat(descriptor, &status) < 0 || !(S_ISSOCK(status.st_mode) || S_ISFIFO(status.st_mode))) return;
   struct file_identity identity = {.device = status.st_dev, .inode = status.st_ino};
   struct viaduct_slot *slot = file_slot(&identity, VIADUCT_IDENTIFY);
@@ -110,7 +110,7 @@ static int parse_descriptor(const char *name) {
 }
 
 void descriptor_identify_inherited(void) {
-  _Alignas(struct dirent64) char buffer[1024];
+  _Alignas(struct dirent64) char buffer[1024] = {0};
   long directory = raw_open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (directory < 0) return;
   long length;

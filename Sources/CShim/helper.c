@@ -65,7 +65,7 @@ static void parse_mapping(const char *line, struct viaduct_mapping *mapping) {
 
 /* Only a line's beginning matters: 128 bytes hold every field but the name. */
 static long read_mapping(int maps, uint64_t address, struct viaduct_mapping *answer) {
-  char text[1024], line[128];
+  char text[1024] = {0}, line[128] = {0};
   size_t length = 0;
   for (;;) {
     long count = raw_read(maps, text, sizeof text);

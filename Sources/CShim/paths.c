@@ -55,7 +55,7 @@ static long directory_name(int directory, char *buffer, size_t capacity) {
 
 /* The root is, being above everything served. Only the beginning of the name is needed. */
 static bool directory_is_interesting(int directory) {
-  char name[64];
+  char name[64] = {0};
   long length = directory_name(directory, name, sizeof name - 1);
   if (length <= 0 || name[0] != '/') return false;
   name[length] = 0;
@@ -119,6 +119,7 @@ static bool append(const struct viaduct_channel *channel, char *name, size_t *le
       leaves_served = leaves_served || is_served(channel, name);
       while (*length && name[--*length] != '/') continue;
     } else if (count != 0 && !(count == 1 && path[0] == '.')) {
+      if (*length + count + 3 > VIADUCT_WINDOW_BYTES) break; /* another thread made it longer meanwhile */
       name[(*length)++] = '/';
       memcpy(name + *length, path, count);
       *length += count;

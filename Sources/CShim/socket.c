@@ -65,7 +65,7 @@ static long send_message(int socket, struct viaduct_message *message, int descri
 
 /* The received descriptor, 0 when none was asked for, or a negated errno. */
 static long receive_reply(int socket, bool wants_descriptor, bool close_on_exec) {
-  struct viaduct_reply reply;
+  struct viaduct_reply reply = {0};
   struct iovec vector = {.iov_base = &reply, .iov_len = sizeof reply};
   union descriptor_control control = {0};
   struct msghdr header = {
@@ -84,6 +84,12 @@ static long receive_reply(int socket, bool wants_descriptor, bool close_on_exec)
   return reply.error > 0 ? -reply.error : reply.error;
 }
 
+/* Waits for the host's second reply: it has closed its own copy, so that our close will be the last one. */
+static void await_release(int socket) {
+  struct viaduct_reply reply;
+  (void)raw_call3(SYS_read, socket, (long)&reply, sizeof reply);
+}
+
 static long exchange(struct viaduct_message *message, int sent, bool wants_descriptor, bool close_on_exec) {
   uint64_t signals;
   process_block_signals(&signals); /* a handler that jumps away would leave the socket open */
@@ -94,6 +100,7 @@ static long exchange(struct viaduct_message *message, int sent, bool wants_descr
     if (result >= 0) result = send_message((int)socket, message, sent);
     if (result == -EBADF && sent >= 0) result = send_message((int)socket, message, -1);
     if (result >= 0) result = receive_reply((int)socket, wants_descriptor, close_on_exec);
+    if (result >= 0 && message->kind == VIADUCT_CLAIM) await_release((int)socket);
     (void)raw_close((int)socket);
   }
   process_restore_signals(&signals);

@@ -148,10 +148,15 @@ final class Reception {
     switch viaduct_message_kind(message.kind) {
     case VIADUCT_HELLO: greet(message, peer, process, connection)
     case VIADUCT_CLAIM:
-      let claimed = core.lock.withLock { () -> Descriptor? in
+      var claimed = core.lock.withLock { () -> Descriptor? in
         core.claim(message.value, by: peer.process)
       }
       reply(to: connection, error: claimed == nil ? ENOENT : 0, with: claimed)
+      // The client goes on when nothing but its own descriptor is left: its close is then the last.
+      if claimed != nil {
+        claimed = nil
+        reply(to: connection, error: 0)
+      }
     case VIADUCT_PROVIDE_MESSAGE:
       let kept = core.lock.withLock { () -> Bool in
         core.keep(descriptor, as: message, from: peer.process)

@@ -113,7 +113,7 @@ struct viaduct_channel {
   uint64_t helper_address;
   int64_t helper_result;         /* bytes moved, or 0 = query answered, or a negated errno */
   /* Path prefixes that belong to the host, NUL-separated, ended by an empty one. '*' stands for one
-     component; a prefix that ends in '/' covers everything below, any other is one exact path. */
+     component; a prefix that ends in '/' covers the directory and all below it, any other is one path. */
   char prefixes[VIADUCT_PREFIX_BYTES];
   char tree[256];                /* where the served tree lies on disk; paths below it are named without it */
   _Alignas(4096) uint8_t helper_window[65536];
@@ -131,7 +131,7 @@ struct viaduct_mapping {
 /* Messages over the socket. The host answers each with a struct viaduct_reply. */
 enum viaduct_message_kind {
   VIADUCT_HELLO = 1,          /* -> the channel, as a descriptor */
-  VIADUCT_CLAIM = 2,          /* value = token -> the descriptor */
+  VIADUCT_CLAIM = 2,          /* value = token -> the descriptor, then a second reply once the host has closed its copy */
   VIADUCT_PROVIDE_MESSAGE = 3, /* value = descriptor number; the descriptor travels with the message */
 };
 

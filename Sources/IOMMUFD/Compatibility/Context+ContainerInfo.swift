@@ -14,8 +14,9 @@ extension Context {
     let room = UInt64(info.oldest.argsz)
     let space = try requireCompatibilitySpace()
     var chain = CapabilityChain(at: address, room: room, caller: caller)
-    try chain.append(availability())
-    try chain.append(ranges(of: space))
+    try chain.append(availability(), items: [])
+    let holes = space.holes
+    try chain.append(rangesHeader(count: holes.count), items: holes)
     info.oldest.flags = VIADUCT_VFIO_IOMMU_INFO_PGSIZES | VIADUCT_VFIO_IOMMU_INFO_CAPS
     info.oldest.pageSizes = space.pageSizes
     info.capabilityOffset = room >= chain.total ? UInt32(CapabilityChain.start) : 0
@@ -40,33 +41,36 @@ extension Context {
     return bytes(of: capability)
   }
 
-  private func ranges(of space: IOAddressSpace) -> [UInt8] {
-    var holes: [UInt8] = []
-    var count: UInt32 = 0
-    space.reserved.forEachHole(in: 0...(.max)) { hole in
-      holes += bytes(of: vfio_iova_range(start: hole.lowerBound, end: hole.upperBound))
-      count += 1
-      return true
-    }
+  private func rangesHeader(count: Int) -> [UInt8] {
     var capability = vfio_iommu_type1_info_cap_iova_range()
     capability.header.id = VIADUCT_VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE
     capability.header.version = 1
-    capability.nr_iovas = count
-    return bytes(of: capability) + holes
-  }
-
-  private func bytes<Value: BitwiseCopyable>(of value: Value) -> [UInt8] {
-    unsafe withUnsafeBytes(of: value) { unsafe Array($0) }
+    capability.nr_iovas = UInt32(count)
+    return bytes(of: capability)
   }
 }
 
 extension IOAddressSpace {
+  /// What may be mapped, each stretch as VFIO shows it.
+  fileprivate var holes: [[UInt8]] {
+    var holes: [[UInt8]] = []
+    reserved.forEachHole(in: 0...(.max)) { hole in
+      holes.append(bytes(of: vfio_iova_range(start: hole.lowerBound, end: hole.upperBound)))
+      return true
+    }
+    return holes
+  }
+
   /// Leaf sizes that every domain has, of at least a page.
   fileprivate var pageSizes: UInt64 {
     var sizes = domains.reduce(UInt64.max) { $0 & $1.pageSizes }
     if sizes & (pageBytes - 1) != 0 { sizes = sizes & ~(pageBytes - 1) | pageBytes }
     return max(sizes, alignment)
   }
+}
+
+private func bytes<Value: BitwiseCopyable>(of value: Value) -> [UInt8] {
+  unsafe withUnsafeBytes(of: value) { unsafe Array($0) }
 }
 
 /// The structure without its capabilities.
@@ -99,18 +103,19 @@ private struct CapabilityChain {
     self.caller = caller
   }
 
-  mutating func append(_ capability: [UInt8]) throws(Refusal) {
-    try store(capability)
+  /// Adds a capability that ends in an array. What does not fit is left out, but its size counts; like
+  /// Linux, items that fit are written even where the whole does not.
+  mutating func append(_ head: [UInt8], items: [[UInt8]]) throws(Refusal) {
+    var end = total + UInt64(head.count)
+    for item in items {
+      if room >= end + UInt64(item.count) { try caller.store(item, at: address &+ end) }
+      end += UInt64(item.count)
+    }
+    if room >= end { try caller.store(head, at: address &+ total) }
     if let previous, room >= total {
       try caller.store(UInt32(total), at: address &+ previous &+ 4)  // header.next
     }
     previous = total
-    total += (UInt64(capability.count) + 7) & ~7
-  }
-
-  /// A capability that does not fit is left out, but its size counts.
-  private func store(_ capability: [UInt8]) throws(Refusal) {
-    guard room >= total + UInt64(capability.count) else { return }
-    try caller.store(capability, at: address &+ total)
+    total = (end + 7) & ~7
   }
 }

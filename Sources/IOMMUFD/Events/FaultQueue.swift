@@ -9,6 +9,9 @@ public final class FaultQueue: ContextObject, PageRequestHandler {
   private var unread: [PageRequestGroup] = []
   /// Groups that the client has read and not answered, by the cookie it got.
   private var unanswered: [UInt32: PageRequestGroup] = [:]
+  /// Cookies begin at 1. But the kernel's table marks 0 as taken by an entry of its own, which an answer
+  /// to 0 removes while others are out; from then on 0 is a cookie like any other.
+  private var canUseZero = false
   fileprivate weak var file: FaultQueueFile?
 
   static func make(in context: Context) throws(Refusal) -> (queue: FaultQueue, file: any MachineFile) {
@@ -85,7 +88,7 @@ extension FaultQueue {
   }
 
   private var lowestFreeCookie: UInt32 {
-    var cookie: UInt32 = 1
+    var cookie: UInt32 = canUseZero ? 0 : 1
     while unanswered[cookie] != nil { cookie += 1 }
     return cookie
   }
@@ -121,6 +124,7 @@ extension FaultQueue {
           throw Refusal(.EINVAL, because: "the response code is unknown")
         }
         guard let group = unanswered.removeValue(forKey: response.cookie) else {
+          if response.cookie == 0, !unanswered.isEmpty { canUseZero = true }
           throw Refusal(.EINVAL, because: "no fault waits for an answer with that cookie")
         }
         group.respond(code)
