@@ -39,9 +39,15 @@ public struct PhysicalRun: Equatable, BitwiseCopyable, Sendable {
 public final class MemorySource {
   public let backing: any MemoryBacking
   private let memory: PhysicalMemory
-  private var chunks: [UInt64: Chunk] = [:]
-  private var lastIndex = UInt64.max
-  private var lastChunk: Chunk?
+  /// Sorted by index.
+  private var chunks: [Place] = []
+  /// A chunk that lost its last pin: mapping and unmapping the same page makes none anew.
+  private var spare: Chunk?
+
+  private struct Place {
+    var index: UInt64
+    var chunk: Chunk
+  }
 
   public init(backing: any MemoryBacking, in memory: PhysicalMemory) {
     self.backing = backing
@@ -82,14 +88,17 @@ public final class MemorySource {
     let end = firstPage + pageCount
     while page < end {
       let index = page / Chunk.pages
-      guard let chunk = chunk(index) else { preconditionFailure("unpinned a page that had no pin") }
+      let position = position(of: index)
+      precondition(
+        position < chunks.count && chunks[position].index == index,
+        "unpinned a page that had no pin")
+      let chunk = chunks[position].chunk
       let count = min(end, (index + 1) * Chunk.pages) - page
       chunk.remove(page % Chunk.pages, count: count)
       if chunk.pinnedPages == 0 {
         memory.release(chunk.base)
-        chunks[index] = nil
-        lastChunk = nil
-        lastIndex = .max
+        chunks.remove(at: position)
+        spare = chunk
       }
       page += count
     }
@@ -104,10 +113,12 @@ public final class MemorySource {
   public func isPinned(firstPage: UInt64, pageCount: UInt64) -> Bool {
     guard !chunks.isEmpty, pageCount > 0 else { return false }
     let last = firstPage + (pageCount - 1)
-    for (index, chunk) in chunks {
-      let low = max(index * Chunk.pages, firstPage)
-      let high = min(index * Chunk.pages + (Chunk.pages - 1), last)
-      if low <= high, chunk.isPinned(low % Chunk.pages, through: high % Chunk.pages) { return true }
+    for place in chunks {
+      let low = max(place.index * Chunk.pages, firstPage)
+      let high = min(place.index * Chunk.pages + (Chunk.pages - 1), last)
+      if low <= high, place.chunk.isPinned(low % Chunk.pages, through: high % Chunk.pages) {
+        return true
+      }
     }
     return false
   }
@@ -121,22 +132,35 @@ public final class MemorySource {
 
   /// The lowest pinned page and the end of the highest chunk with pins, in pages.
   public var pinnedBounds: (first: UInt64, end: UInt64)? {
-    guard let first = chunks.keys.min(), let last = chunks.keys.max() else { return nil }
-    return (first * Chunk.pages, (last + 1) * Chunk.pages)
+    guard let first = chunks.first, let last = chunks.last else { return nil }
+    return (first.index * Chunk.pages, (last.index + 1) * Chunk.pages)
+  }
+
+  /// Where the chunk is, or would be.
+  private func position(of index: UInt64) -> Int {
+    var low = 0
+    var high = chunks.count
+    while low < high {
+      let middle = (low + high) / 2
+      if chunks[middle].index < index { low = middle + 1 } else { high = middle }
+    }
+    return low
   }
 
   private func chunk(_ index: UInt64) -> Chunk? {
-    if index == lastIndex { return lastChunk }
-    let chunk = chunks[index]
-    if chunk != nil { (lastIndex, lastChunk) = (index, chunk) }
-    return chunk
+    let position = position(of: index)
+    guard position < chunks.count, chunks[position].index == index else { return nil }
+    return chunks[position].chunk
   }
 
   private func makeChunk(_ index: UInt64) throws(PinError) -> Chunk {
-    if let chunk = chunk(index) { return chunk }
-    let chunk = Chunk(base: try memory.allocate(for: self, chunk: index))
-    chunks[index] = chunk
-    (lastIndex, lastChunk) = (index, chunk)
+    let position = position(of: index)
+    if position < chunks.count, chunks[position].index == index { return chunks[position].chunk }
+    let base = try memory.allocate(for: self, chunk: index)
+    let chunk = spare ?? Chunk()
+    spare = nil
+    chunk.base = base
+    chunks.insert(Place(index: index, chunk: chunk), at: position)
     return chunk
   }
 }
@@ -152,14 +176,10 @@ private final class Chunk {
     case each([UInt32])
   }
 
-  let base: PhysicalAddress
+  var base = PhysicalAddress(0)
   private(set) var pinnedPages: UInt64 = 0
-  private var groups: [Group]
-
-  init(base: PhysicalAddress) {
-    self.base = base
-    groups = Array(repeating: .uniform(0), count: Int(Self.pages / Self.groupPages))
-  }
+  private var groups: [Group] = Array(
+    repeating: .uniform(0), count: Int(Chunk.pages / Chunk.groupPages))
 
   func add(_ page: UInt64, count: UInt64) {
     change(page, count: count) { $0 += 1 }

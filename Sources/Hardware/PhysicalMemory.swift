@@ -3,41 +3,44 @@ public final class PhysicalMemory {
   /// Addresses are given out in aligned pieces of this size.
   public static var chunkBytes: UInt64 { 1 << 30 }
 
+  /// Who has a chunk of addresses. A pin holds its source, and a chunk exists as long as it has pins.
   private struct Owner {
-    weak var source: MemorySource?
+    unowned var source: MemorySource
     var chunk: UInt64
   }
 
-  private let end: UInt64
-  private var next: UInt64
+  private static var lowest: UInt64 { 4 }  // In chunks: the lowest 4 GiB stay unused.
+  private let chunkLimit: UInt64
   private var free: [UInt64] = []
-  private var owners: [UInt64: Owner] = [:]
+  /// By chunk, from the lowest one on.
+  private var owners: [Owner?] = []
 
   /// A machine whose addresses have `addressBits` bits; the lowest 4 GiB stay unused.
   public init(addressBits: UInt64 = 46) {
-    end = 1 << addressBits
-    next = 4 * Self.chunkBytes
+    chunkLimit = (1 << addressBits) / Self.chunkBytes
   }
 
   /// How many chunks are given out.
-  public var chunkCount: Int { owners.count }
+  public var chunkCount: Int { owners.count - free.count }
 
   func allocate(for source: MemorySource, chunk: UInt64) throws(PinError) -> PhysicalAddress {
-    let base: UInt64
+    let owner = Owner(source: source, chunk: chunk)
+    let number: UInt64
     if let reused = free.popLast() {
-      base = reused
+      number = reused
+      owners[Int(number - Self.lowest)] = owner
     } else {
-      guard next < end else { throw .addressesExhausted }
-      base = next
-      next += Self.chunkBytes
+      number = UInt64(owners.count) + Self.lowest
+      guard number < chunkLimit else { throw .addressesExhausted }
+      owners.append(owner)
     }
-    owners[base / Self.chunkBytes] = Owner(source: source, chunk: chunk)
-    return PhysicalAddress(base)
+    return PhysicalAddress(number * Self.chunkBytes)
   }
 
   func release(_ base: PhysicalAddress) {
-    owners[base.rawValue / Self.chunkBytes] = nil
-    free.append(base.rawValue)
+    let number = base.rawValue / Self.chunkBytes
+    owners[Int(number - Self.lowest)] = nil
+    free.append(number)
   }
 
   /// Reads bytes as a device does, by physical address. They may lie in several sources.
@@ -73,7 +76,9 @@ public final class PhysicalMemory {
   ) throws(MemoryFault) -> (source: MemorySource, offset: UInt64, room: Int) {
     let chunk = address.rawValue / Self.chunkBytes
     let inside = address.rawValue % Self.chunkBytes
-    guard let owner = owners[chunk], let source = owner.source else { throw .gone }
-    return (source, owner.chunk * Self.chunkBytes + inside, Int(Self.chunkBytes - inside))
+    guard chunk >= Self.lowest, chunk - Self.lowest < UInt64(owners.count),
+      let owner = owners[Int(chunk - Self.lowest)]
+    else { throw .gone }
+    return (owner.source, owner.chunk * Self.chunkBytes + inside, Int(Self.chunkBytes - inside))
   }
 }

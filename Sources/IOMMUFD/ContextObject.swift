@@ -6,7 +6,7 @@ open class ContextObject {
   public final var id: UInt32 = 0
   public final var users = 1
   public unowned final let context: Context
-  private let environment: Environment
+  final let environment: Environment
 
   public init(in context: Context) {
     self.context = context

@@ -52,8 +52,34 @@ func row(_ name: String, _ value: Double, linux: Double?) {
   print("\(name): \(value.rounded()) ns; Linux \(shown)")
 }
 
-let d = CommandLine.arguments.count > 1
-let client = try BenchClient()
-let space = makeSpace(client, withDomain: d)
-map(client, space, 0, at: base)
-for _ in 0..<20000 { map(client, space, 1 << 20, at: base + 8192); unmap(client, space, base + 8192, 4096) }
+for withDomain in [false, true] {
+  let suffix = withDomain ? "one domain" : "no domain"
+  let room = withDomain ? 200_000 : 1_000_000
+  for areas in [1, 1000, room] {
+    let client = try BenchClient()
+    let space = makeSpace(client, withDomain: withDomain)
+    // Every second page, so that areas stay apart and the probe lands between them.
+    for index in 0..<UInt64(areas) { map(client, space, index * 2, at: base + index * 2 << 12) }
+    let probe = base + (UInt64(areas) | 1) << 12
+    let pairs = 20_000
+    let both = nanoseconds(pairs) {
+      for _ in 0..<pairs {
+        map(client, space, 1 << 20, at: probe)
+        unmap(client, space, probe, 4096)
+      }
+    }
+    row("map + unmap 4 KiB among \(areas) areas, \(suffix)", both, linux: withDomain ? 1075 : 386)
+    client.file?.release()
+  }
+}
+
+for withDomain in [false, true] {
+  let client = try BenchClient()
+  let space = makeSpace(client, withDomain: withDomain)
+  let once = nanoseconds(1) {
+    map(client, space, 0, bytes: 1 << 30, at: 1 << 30 - 64 << 20)
+    unmap(client, space, 1 << 30 - 64 << 20, 1 << 30)
+  }
+  row("map + unmap 1 GiB in one call, \(withDomain ? "one domain" : "no domain")", once,
+    linux: withDomain ? 9.9e6 : 9700)
+}

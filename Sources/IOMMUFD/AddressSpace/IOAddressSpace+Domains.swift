@@ -18,7 +18,7 @@ extension IOAddressSpace {
       if domain.aperture.upperBound < .max {
         try reserve((domain.aperture.upperBound + 1)...(.max), owner: domain)
       }
-      try context.failures.step()
+      try environment.failures.step()
       try fill(domain)
     } catch {
       reserved.removeAll(of: domain)
@@ -70,13 +70,13 @@ extension IOAddressSpace {
     else {
       throw Refusal(.EADDRINUSE, because: "IOVAs to be reserved are mapped, or allowed by the client")
     }
-    try context.failures.step()
+    try environment.failures.step()
     reserved.add(range, owner: owner)
   }
 
   /// Reserves what a device cannot use.
   func reserveRegions(of device: any TranslatedDevice) throws(Refusal) {
-    try context.failures.step(.EINVAL)
+    try environment.failures.step(.EINVAL)
     do throws(Refusal) {
       for region in device.reservedRegions where region.kind != .directRelaxable {
         try reserve(region.range, owner: device)
@@ -144,7 +144,7 @@ extension IOAddressSpace {
   }
 
   func add(_ access: SoftwareAccess) throws(Refusal) {
-    try context.failures.step()
+    try environment.failures.step()
     accesses.append(access)
     do throws(Refusal) {
       try updateAlignment()
@@ -175,7 +175,7 @@ extension IOAddressSpace {
     guard rest & (alignment - 1) == 0, area.byte(at: rest) & (alignment - 1) == 0 else {
       throw Refusal(.EINVAL, because: "the cut is not aligned")
     }
-    try context.failures.step()
+    try environment.failures.step()
     guard area.accessCount == 0 else {
       throw Refusal(.EINVAL, because: "an access holds pages of the mapping")
     }

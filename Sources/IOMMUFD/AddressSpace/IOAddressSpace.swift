@@ -40,7 +40,7 @@ public final class IOAddressSpace: ContextObject {
   func insert(_ area: Area) {
     areas.insert(start: area.iova, last: area.last, value: AreaReference(retaining: area))
     area.pages.exportedBuffer?.track(area, in: self)
-    context.environment.liveAreas += 1
+    environment.liveAreas += 1
   }
 
   func remove(_ area: Area) {
@@ -49,7 +49,7 @@ public final class IOAddressSpace: ContextObject {
     }
     area.pages.exportedBuffer?.untrack(area)
     held.release()
-    context.environment.liveAreas -= 1
+    environment.liveAreas -= 1
   }
 
   /// Calls `body` with each area in order.
@@ -105,22 +105,22 @@ extension IOAddressSpace {
     var byteCount: UInt64
   }
 
-  /// Maps slices one behind the other, at `iova` or where there is room. Returns the first IOVA.
+  /// Maps one slice, at `fixed` or where there is room. Returns the first IOVA.
+  func map(_ slice: Slice, at fixed: UInt64?, access: Access) throws(Refusal) -> UInt64 {
+    try environment.failures.step()
+    let iova = try place(slice.byteCount, at: fixed, like: slice)
+    let area = try makeArea(slice, at: iova, access: access)
+    try area.fill(domains, largeLeaves: !largePagesDisabled)
+    insert(area)
+    return iova
+  }
+
+  /// Maps slices one behind the other; all or none.
   func map(
     _ slices: [Slice], byteCount: UInt64, at fixed: UInt64?, access: Access
   ) throws(Refusal) -> UInt64 {
-    for _ in slices { try context.failures.step() }
-    guard byteCount & (alignment - 1) == 0, byteCount != 0 else {
-      throw Refusal(.EINVAL, because: "the length is zero or not a multiple of the alignment")
-    }
-    let iova: UInt64
-    if let fixed {
-      try check(fixed, byteCount)
-      iova = fixed
-    } else {
-      let hint = slices[0].pages.alignmentHint &+ slices[0].startByte
-      iova = try chooseIOVA(byteCount, hint: hint)
-    }
+    for _ in slices { try environment.failures.step() }
+    let iova = try place(byteCount, at: fixed, like: slices[0])
     var new: [Area] = []
     var next = iova
     for slice in slices {
@@ -137,6 +137,20 @@ extension IOAddressSpace {
     }
     for area in new { insert(area) }
     return iova
+  }
+
+  /// Checks the place that was asked for, or chooses one.
+  private func place(
+    _ byteCount: UInt64, at fixed: UInt64?, like slice: Slice
+  ) throws(Refusal) -> UInt64 {
+    guard byteCount & (alignment - 1) == 0, byteCount != 0 else {
+      throw Refusal(.EINVAL, because: "the length is zero or not a multiple of the alignment")
+    }
+    guard let fixed else {
+      return try chooseIOVA(byteCount, hint: slice.pages.alignmentHint &+ slice.startByte)
+    }
+    try check(fixed, byteCount)
+    return fixed
   }
 
   private func makeArea(_ slice: Slice, at iova: UInt64, access: Access) throws(Refusal) -> Area {
@@ -177,7 +191,7 @@ extension IOAddressSpace {
     }
     var slices: [Slice] = []
     try forEachContiguousArea(iova, last) { (area, first, last) throws(Refusal) in
-      try context.failures.step()
+      try environment.failures.step()
       slices.append(
         Slice(
           pages: area.pages, startByte: area.byte(at: first), byteCount: last - first + 1))

@@ -125,7 +125,7 @@ extension SoftwareAccess {
     guard !area.pages.isExportedBuffer else {
       throw Refusal(.EINVAL, because: "an exported buffer has no pages to pin")
     }
-    try context.failures.step()
+    try environment.failures.step()
     try area.pages.addAccess(area.page(at: first), area.page(at: last))
     area.accessCount += 1
     if isInternal { area.lockCount += 1 }

@@ -63,8 +63,7 @@ extension IOAddressSpace {
       .process(caller.process, address: address - startByte), startByte: startByte,
       byteCount: byteCount, isWritable: access.contains(.write), caller: caller)
     return try map(
-      [Slice(pages: pages, startByte: startByte, byteCount: byteCount)], byteCount: byteCount,
-      at: iova, access: access)
+      Slice(pages: pages, startByte: startByte, byteCount: byteCount), at: iova, access: access)
   }
 
   func makePages(

@@ -28,9 +28,8 @@ public enum MapFileCommand: IoctlCommand {
       backing, startByte: startByte, byteCount: argument.length,
       isWritable: access.contains(.write), caller: call.caller)
     argument.iova = try space.map(
-      [.init(pages: pages, startByte: startByte, byteCount: argument.length)],
-      byteCount: argument.length, at: MapFlags.fixed(argument.iova, argument.flags),
-      access: access)
+      .init(pages: pages, startByte: startByte, byteCount: argument.length),
+      at: MapFlags.fixed(argument.iova, argument.flags), access: access)
     try call.respond(argument)
     return 0
   }

@@ -111,7 +111,9 @@ extension Pages {
   private func pin(_ first: UInt64, _ last: UInt64) throws(Refusal) {
     try environment.failures.step(.EFAULT)
     var index = first
-    for extent in try extents(first, last, writable: isWritable) {
+    let found = try extents(first, last, writable: isWritable)
+    for position in 0..<found.count {
+      let extent = found[position]
       var page = extent.offset >> pageShift
       do throws(PinError) {
         try extent.source.pin(firstPage: page, pageCount: extent.byteCount >> pageShift) { run in
@@ -129,13 +131,13 @@ extension Pages {
   }
 
   /// What lies behind the pages now, in order.
-  private func extents(
+  fileprivate func extents(
     _ first: UInt64, _ last: UInt64, writable: Bool
-  ) throws(Refusal) -> [SourceExtent] {
+  ) throws(Refusal) -> Extents {
     let byteCount = (last - first + 1) << pageShift
     switch backing {
     case .process(let process, let address):
-      var extents: [SourceExtent] = []
+      var extents = Extents()
       do throws(MemoryFault) {
         try process.resolve(
           address &+ first << pageShift, byteCount: byteCount, writable: writable
@@ -152,9 +154,10 @@ extension Pages {
       guard start + (last + 1) << pageShift <= file.handle.byteCount else {
         throw Refusal(.EINVAL, because: "the range ends behind the end of the file")
       }
-      return [
-        SourceExtent(source: memory, offset: start + first << pageShift, byteCount: byteCount)
-      ]
+      var extents = Extents()
+      extents.append(
+        SourceExtent(source: memory, offset: start + first << pageShift, byteCount: byteCount))
+      return extents
     case .exportedBuffer:
       preconditionFailure("an exported buffer is not pinned")
     }
@@ -162,9 +165,7 @@ extension Pages {
 
   /// Where one page lies now.
   func presentExtent(_ page: UInt64, writable: Bool) throws(Refusal) -> SourceExtent {
-    let found = try extents(page, page, writable: writable)
-    guard let extent = found.first else { preconditionFailure("a page lies nowhere") }
-    return extent
+    try extents(page, page, writable: writable)[0]
   }
 
   /// Where a pinned page lies.
@@ -218,5 +219,23 @@ extension Pages {
       accesses[range] = nil
       release(first, last)
     }
+  }
+}
+
+/// Extents in order; the first one, mostly the only one, costs no array.
+private struct Extents {
+  private var first: SourceExtent?
+  private var rest: [SourceExtent] = []
+
+  var count: Int { first == nil ? 0 : rest.count + 1 }
+
+  mutating func append(_ extent: SourceExtent) {
+    if first == nil { first = extent } else { rest.append(extent) }
+  }
+
+  subscript(index: Int) -> SourceExtent {
+    guard index == 0 else { return rest[index - 1] }
+    guard let first else { preconditionFailure("pages lie nowhere") }
+    return first
   }
 }
