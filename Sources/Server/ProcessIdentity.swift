@@ -22,8 +22,6 @@ struct ProcessIdentity {
   /// Where the machine enforces no limits it lets every client set them, and counts all locked memory:
   /// nothing depends on what the client may do outside.
   func has(_ capability: Capability) -> Bool {
-    // Where no limit is enforced, choosing how it counts is no privilege.
-    if capability == .administerResources && !enforcesLockLimit { return true }
     guard enforcesLockLimit else { return capability != .lockMemory }
     let status = readWholeFile("/proc/\(process)/status") ?? []
     guard let effective = statusValue("CapEff", in: status), let mask = UInt64(effective, radix: 16)

@@ -135,7 +135,7 @@ final class Reception {
     }
     if length == -EAGAIN { return false }
     connections[number] = nil
-    let descriptor = passed >= 0 ? Descriptor(owning: passed) : nil
+    var descriptor = passed >= 0 ? Descriptor(owning: passed) : nil
     var peer = host_peer()
     guard Int(length) == expected, unsafe host_peer(connection.number, &peer) == 0 else {
       return true
@@ -161,6 +161,8 @@ final class Reception {
       let kept = core.lock.withLock { () -> Bool in
         core.keep(descriptor, as: message, from: peer.process)
       }
+      // The client goes on with the reply; its descriptor must not live on here.
+      descriptor = nil
       reply(to: connection, error: kept ? 0 : EINVAL)
     default: reply(to: connection, error: EINVAL)
     }
