@@ -98,8 +98,9 @@ int host_file_status(int descriptor, struct host_file_status *status) {
   return 0;
 }
 
-/* A write lease is granted only while the caller's opening is the one opening for writing, and a mapping
-   keeps the opening it was made through: so the kernel itself counts who still maps the pages. */
+/* A write lease is granted only while the caller's opening is the one opening for writing, and a
+   mapping keeps the opening it was made through: so the kernel itself counts who still maps the
+   pages. */
 int host_is_sole_writer(int descriptor) {
   if (fcntl(descriptor, F_SETLEASE, F_WRLCK) == 0) {
     (void)fcntl(descriptor, F_SETLEASE, F_UNLCK);

@@ -1,7 +1,7 @@
 import Hardware
 
-/// The address space of one client process, from its first call until it executes another program or
-/// ends.
+/// The address space of one client process, from its first call until it executes another program
+/// or ends.
 final class AddressSpace {
   /// Nil once the session has ended: nothing is reached any more, whatever the process does.
   private var access: (any MemoryAccess)?
@@ -50,7 +50,8 @@ final class AddressSpace {
     return nil
   }
 
-  /// Memory was unmapped or mapped anew. What of it is pinned in any of the sources gets out of reach.
+  /// Memory was unmapped or mapped anew. What of it is pinned in any of the sources gets out of
+  /// reach.
   func replace(_ range: Range<UInt64>, pinnedIn sources: [MemorySource]) {
     func isPinned(_ range: Range<UInt64>, _ generation: UInt64) -> Bool {
       let first = Replacements.byte(at: range.lowerBound, generation: generation) >> pageShift
@@ -66,8 +67,8 @@ final class AddressSpace {
   }
 }
 
-/// The private memory of an address space as a source of pages: a byte is named by its address and the
-/// generation of what is mapped there.
+/// The private memory of an address space as a source of pages: a byte is named by its address and
+/// the generation of what is mapped there.
 final class PrivateMemory: MemoryBacking {
   private let space: AddressSpace
 

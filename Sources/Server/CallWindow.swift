@@ -1,7 +1,8 @@
 import CHost
 import Glibc
 
-/// The client's memory around a call's argument: a private copy, and which parts of it were written.
+/// The client's memory around a call's argument: a private copy, and which parts of it were
+/// written.
 @safe final class CallWindow {
   static let capacity = 4096
 

@@ -2,7 +2,8 @@ import CChannel
 import CHost
 import Glibc
 
-/// The pages shared with one client process. Whatever the client can write is copied out once, then judged.
+/// The pages shared with one client process. Whatever the client can write is copied out once, then
+/// judged.
 @safe final class Channel {
   let pages: UnsafeMutableRawPointer
 

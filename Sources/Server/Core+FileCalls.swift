@@ -114,8 +114,8 @@ extension Core {
   }
 }
 
-/// A file's status as the channel carries it. Whoever asks appears as the owner, as no other user can reach
-/// the machine.
+/// A file's status as the channel carries it. Whoever asks appears as the owner, as no other user
+/// can reach the machine.
 func statusBytes(_ status: FileStatus, name: String, _ owner: ProcessIdentity) -> [UInt8] {
   var shown = viaduct_status()
   shown.special = deviceNumber(major: status.special.major, minor: status.special.minor)

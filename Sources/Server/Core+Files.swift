@@ -31,7 +31,8 @@ extension Core {
     return token
   }
 
-  /// The descriptor of a token, for the one process it was promised to. The caller closes it once sent.
+  /// The descriptor of a token, for the one process it was promised to. The caller closes it once
+  /// sent.
   func claim(_ token: UInt64, by process: Int32) -> Descriptor? {
     guard let installation = installations[token], installation.process == process else {
       return nil
@@ -80,7 +81,8 @@ extension Core {
     end(file)
   }
 
-  /// Looks again at what could not be released. `patiently` false gives up waiting for clients to settle.
+  /// Looks again at what could not be released. `patiently` false gives up waiting for clients to
+  /// settle.
   func releaseLingeringFiles(patiently: Bool) {
     guard !lingering.isEmpty else { return }
     let waiting = lingering

@@ -115,7 +115,8 @@ extension Core {
     }
   }
 
-  /// The client and the thread, in its own numbering, that a path is about; nil when it is not a client.
+  /// The client and the thread, in its own numbering, that a path is about; nil when it is not a
+  /// client.
   private func subject(
     of path: ProcPath, _ request: host_request, _ session: Session
   ) -> (owner: Session, thread: Int32)? {

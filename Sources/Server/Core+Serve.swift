@@ -14,7 +14,8 @@ extension Core {
     session.channel.answer(answer, in: slot)
   }
 
-  private func answer(_ request: host_request, in slot: UInt32, of session: Session) -> host_answer {
+  private func answer(_ request: host_request, in slot: UInt32, of session: Session) -> host_answer
+  {
     let pages = unsafe session.channel.window(of: slot)
     // What ended before this call was made has ended for it: closed files, unmapped pages.
     releaseEndedFiles()
@@ -70,6 +71,7 @@ extension Core {
     guard !overflow, byteCount > 0, end <= 1 << Replacements.generationShift else { return }
     let mask = pageBytes - 1
     session.space.replace(
-      address & ~mask..<(end + mask) & ~mask, pinnedIn: session.processes.map(\.process.privateMemory))
+      address & ~mask..<(end + mask) & ~mask,
+      pinnedIn: session.processes.map(\.process.privateMemory))
   }
 }

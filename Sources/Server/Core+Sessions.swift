@@ -35,8 +35,8 @@ extension Core {
     return (session, descriptor)
   }
 
-  /// Keeps a descriptor that a client sent for the request it is about to repeat: only what it was asked
-  /// for, as a vfork child is that speaks on its parent's channel.
+  /// Keeps a descriptor that a client sent for the request it is about to repeat: only what it was
+  /// asked for, as a vfork child is that speaks on its parent's channel.
   func keep(_ descriptor: Descriptor?, as message: viaduct_message, from process: Int32) -> Bool {
     let number = Int32(truncatingIfNeeded: message.value)
     let expecting = sessions.values.first {

@@ -67,7 +67,8 @@ final class Core {
     clients.members.append((session.identity.process, session.space))
   }
 
-  /// Forgets a client whose thread has ended. `hasExited` is false when another program took its place.
+  /// Forgets a client whose thread has ended. `hasExited` is false when another program took its
+  /// place.
   func end(_ session: Session, hasExited: Bool) {
     guard sessions.removeValue(forKey: session.number) != nil else { return }
     session.space.end()

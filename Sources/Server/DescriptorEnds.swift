@@ -2,8 +2,8 @@ import CHost
 import Clients
 import Glibc
 
-/// The kernel object that stands for a machine's file in a client: the host keeps one end, the client
-/// gets the other. When the client's last descriptor closes, the host's end shows it.
+/// The kernel object that stands for a machine's file in a client: the host keeps one end, the
+/// client gets the other. When the client's last descriptor closes, the host's end shows it.
 final class DescriptorEnds {
   enum Kind: UInt32 {
     case socket = 1  // VIADUCT_KIND_SOCKET

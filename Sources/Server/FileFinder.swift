@@ -4,8 +4,9 @@ import Glibc
 /// How many of a client's descriptors are looked at for the one behind a mapping.
 private var searchLimit: Int { 1024 }
 
-/// An opening of a file in memory that a client has mapped, so that its pages outlive the client: through
-/// the mapping where the host is privileged, else through a descriptor that the client still has.
+/// An opening of a file in memory that a client has mapped, so that its pages outlive the client:
+/// through the mapping where the host is privileged, else through a descriptor that the client
+/// still has.
 func findOpening(of mapping: Mapping, by process: Int32) -> HostMemoryFile? {
   let name = String(mapping.start, radix: 16) + "-" + String(mapping.end, radix: 16)
   if let file = open("/proc/\(process)/map_files/\(name)", as: mapping.file) { return file }

@@ -1,8 +1,8 @@
 import Clients
 import Hardware
 
-/// The memory of one inode as a source of pages: by way of the host's own opening of the file, or else
-/// through whichever client has it mapped.
+/// The memory of one inode as a source of pages: by way of the host's own opening of the file, or
+/// else through whichever client has it mapped.
 final class FileMemory: MemoryBacking {
   let key: FileKey
   var file: HostMemoryFile?
@@ -68,8 +68,8 @@ final class FileMemory: MemoryBacking {
   }
 }
 
-/// What the memory of one client is looked for in: all clients that are alive, and the pages of the host
-/// that they map.
+/// What the memory of one client is looked for in: all clients that are alive, and the pages of the
+/// host that they map.
 final class ClientDirectory {
   var members: [(process: Int32, space: AddressSpace)] = []
   var hostPages: Set<FileKey> = []

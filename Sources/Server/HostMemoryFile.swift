@@ -3,7 +3,8 @@ import Clients
 import Glibc
 import Hardware
 
-/// A file of a client that the host holds open too. Files that are memory are reached through a mapping.
+/// A file of a client that the host holds open too. Files that are memory are reached through a
+/// mapping.
 @safe final class HostMemoryFile: FileHandle {
   /// The address range that one mapping of the host covers at most.
   private static let windowBytes: UInt64 = 1 << 30
@@ -20,7 +21,8 @@ import Hardware
   private let blockBytes: UInt64
   private var windows: [UInt64: Window] = [:]
 
-  /// Takes the descriptor over, or a writable opening of the same file where it is read-only memory.
+  /// Takes the descriptor over, or a writable opening of the same file where it is read-only
+  /// memory.
   init(_ passed: Descriptor, _ status: host_file_status) {
     key = FileKey(status)
     isMemory = status.is_memory || status.is_huge_memory
@@ -69,7 +71,8 @@ import Hardware
     }
   }
 
-  /// A window covers the file only as far as it goes: mapping a huge-page file further would extend it.
+  /// A window covers the file only as far as it goes: mapping a huge-page file further would extend
+  /// it.
   private func window(_ index: UInt64, reaching end: UInt64) throws(MemoryFault) -> Window {
     if let present = windows[index], present.byteCount >= end { return present }
     let start = index * Self.windowBytes

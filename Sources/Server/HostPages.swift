@@ -32,8 +32,8 @@ import Glibc
     unsafe munmap(bytes.baseAddress, byteCount)
   }
 
-  /// Exact where the kernel counts writers, forked children included. Elsewhere the clients' mappings
-  /// and those of their children are searched.
+  /// Exact where the kernel counts writers, forked children included. Elsewhere the clients'
+  /// mappings and those of their children are searched.
   var isMapped: Bool {
     let sole = host_is_sole_writer(file.number)
     if sole >= 0 { return sole == 0 }
@@ -42,7 +42,8 @@ import Glibc
     }
   }
 
-  /// An opening to map the pages through. As long as it or a mapping made of it lasts, they are mapped.
+  /// An opening to map the pages through. As long as it or a mapping made of it lasts, they are
+  /// mapped.
   func open() -> Descriptor? { file.reopened(O_RDWR) }
 
   private func isMapped(byChild process: Int32) -> Bool {

@@ -10,7 +10,8 @@ struct Installation {
   let session: UInt64
 }
 
-/// Promised descriptors by token. Tokens are random, so that no client claims what another was promised.
+/// Promised descriptors by token. Tokens are random, so that no client claims what another was
+/// promised.
 struct InstallationTable {
   private var entries: [UInt64: Installation] = [:]
 

@@ -3,7 +3,8 @@ import CHost
 import Glibc
 import Hardware
 
-/// A way into the memory of one address space. It never reaches the program that comes after `exec`.
+/// A way into the memory of one address space. It never reaches the program that comes after
+/// `exec`.
 protocol MemoryAccess: AnyObject {
   var isAlive: Bool { get }
   /// The mapping that contains `address` or the next one above it. `sharedOnly` skips private ones.
@@ -37,8 +38,8 @@ extension MemoryAccess {
   }
 }
 
-/// Memory reached through /proc/PID/mem and /proc/PID/maps: both descriptors stay bound to the address
-/// space they were opened on.
+/// Memory reached through /proc/PID/mem and /proc/PID/maps: both descriptors stay bound to the
+/// address space they were opened on.
 final class ProcessMemory: MemoryAccess {
   private let memory: Descriptor
   private let maps: Descriptor

@@ -36,7 +36,8 @@ struct ProcPath: Equatable {
       subject = .process(number)
     }
     if parts.first == "task" {
-      guard parts.count == 3, subject != .callingThread, let number = Self.number(parts[parts.startIndex + 1])
+      guard parts.count == 3, subject != .callingThread,
+        let number = Self.number(parts[parts.startIndex + 1])
       else { return nil }
       thread = number
       parts = parts.dropFirst(2)

@@ -19,8 +19,8 @@ struct ProcessIdentity {
     return bytes >> pageShift
   }
 
-  /// Where the machine enforces no limits it lets every client set them, and counts all locked memory:
-  /// nothing depends on what the client may do outside.
+  /// Where the machine enforces no limits it lets every client set them, and counts all locked
+  /// memory: nothing depends on what the client may do outside.
   func has(_ capability: Capability) -> Bool {
     guard enforcesLockLimit else { return capability != .lockMemory }
     let status = readWholeFile("/proc/\(process)/status") ?? []

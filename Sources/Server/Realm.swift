@@ -17,7 +17,8 @@ final class Realm {
     self.clients = clients
   }
 
-  /// The source of a file's pages. A new one gets the opening of the file that `open` finds, if any.
+  /// The source of a file's pages. A new one gets the opening of the file that `open` finds, if
+  /// any.
   func source(of key: FileKey, opening open: () -> HostMemoryFile?) -> MemorySource {
     if let present = sources[key]?.source { return present }
     prune()

@@ -3,7 +3,8 @@ import Hardware
 /// Which ranges of an address space hold other memory than when their pages were pinned.
 ///
 /// Each range has a generation, 0 until something else took its place. A page of private memory is
-/// named by generation and address together, so what is pinned keeps a name that no longer resolves.
+/// named by generation and address together, so what is pinned keeps a name that no longer
+/// resolves.
 struct Replacements {
   private struct Piece {
     var range: Range<UInt64>

@@ -5,9 +5,9 @@ import Hardware
 
 /// One request, as the machine sees its caller.
 ///
-/// Where the host may not take a descriptor from the client, `descriptor` answers nil and the request is
-/// given up: the client sends the descriptor and makes the request again. That is sound because every
-/// call looks descriptors up before it changes anything.
+/// Where the host may not take a descriptor from the client, `descriptor` answers nil and the
+/// request is given up: the client sends the descriptor and makes the request again. That is sound
+/// because every call looks descriptors up before it changes anything.
 final class ServedCaller: Caller {
   struct PromisedFile {
     var file: any MachineFile
@@ -132,8 +132,8 @@ final class ServedCaller: Caller {
     return taken >= 0 ? .open(Descriptor(owning: taken)) : .refused
   }
 
-  /// The process whose descriptors the number means: a vfork child calls on its parent's channel but has
-  /// descriptors of its own.
+  /// The process whose descriptors the number means: a vfork child calls on its parent's channel
+  /// but has descriptors of its own.
   private func tableOwner() -> Descriptor? {
     if request.process == session.nameInClient { return session.processDescriptor }
     guard session.nameInClient == session.identity.process,

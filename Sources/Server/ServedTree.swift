@@ -11,7 +11,9 @@ final class ServedTree {
 
   /// Writes the entries. An absolute link leads to the same place inside the tree.
   func write(_ entries: [TreeEntry]) throws(SystemError) {
-    guard unsafe mkdir(root, 0o755) == 0 || errno == EEXIST else { throw SystemError(number: errno) }
+    guard unsafe mkdir(root, 0o755) == 0 || errno == EEXIST else {
+      throw SystemError(number: errno)
+    }
     for entry in entries {
       try makeParents(of: entry.path)
       known.insert(entry.path)

@@ -2,7 +2,8 @@ import CHost
 import Glibc
 import Hardware
 
-/// The text of /proc/PID/status with the memory that the machine has pinned and locked for the process.
+/// The text of /proc/PID/status with the memory that the machine has pinned and locked for the
+/// process.
 func statusText(of path: String, pinnedPages: Int, lockedPages: Int) -> [UInt8]? {
   guard let text = readWholeFile(path) else { return nil }
   var result: [UInt8] = []

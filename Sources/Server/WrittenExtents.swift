@@ -1,7 +1,7 @@
 import CChannel
 
-/// Up to as many stretches of a window as an answer can carry, in order and apart from one another. When
-/// there would be more, the two with the smallest gap become one.
+/// Up to as many stretches of a window as an answer can carry, in order and apart from one another.
+/// When there would be more, the two with the smallest gap become one.
 struct WrittenExtents {
   private static var capacity: Int { Int(VIADUCT_WRITES) }
 
@@ -20,7 +20,8 @@ struct WrittenExtents {
     var end = first
     while end < ranges.count, ranges[end].lowerBound <= range.upperBound {
       merged =
-        min(merged.lowerBound, ranges[end].lowerBound)..<max(
+        min(
+          merged.lowerBound, ranges[end].lowerBound)..<max(
           merged.upperBound, ranges[end].upperBound)
       end += 1
     }

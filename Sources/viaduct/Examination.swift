@@ -50,7 +50,8 @@ enum Examination {
     }
     return Finding(
       subject: "client memory", state: .limited,
-      detail: "/proc/PID/mem is refused\(reason(probe.reads_memory)); a thread in the client helps out",
+      detail:
+        "/proc/PID/mem is refused\(reason(probe.reads_memory)); a thread in the client helps out",
       advice: "Slower. In a container, permit ptrace (for example --cap-add SYS_PTRACE).")
   }
 
@@ -76,7 +77,8 @@ enum Examination {
 
   private static func peers(_ probe: host_probe) -> Finding {
     probe.knows_peers == 1
-      ? Finding(subject: "peer descriptors", state: .ok, detail: "the kernel names clients by descriptor")
+      ? Finding(
+        subject: "peer descriptors", state: .ok, detail: "the kernel names clients by descriptor")
       : Finding(
         subject: "peer descriptors", state: .limited,
         detail: "clients are known by number only (Linux 6.5 and later do better)")

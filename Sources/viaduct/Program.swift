@@ -36,7 +36,7 @@ struct Program {
 
     var arguments: [UnsafeMutablePointer<CChar>?] = unsafe words.map { unsafe strdup($0) }
     unsafe arguments.append(nil)
-    defer { for unsafe argument in unsafe arguments { unsafe free(argument) } }
+    defer { for unsafeargument in unsafe arguments { unsafe free(argument) } }
     var process: Int32 = 0
     let error = unsafe -host_spawn(path, arguments, &process)
     guard error == 0 else {

@@ -32,8 +32,12 @@ enum ProgramImage {
     let changesGroup = status.st_mode & S_ISGID != 0 && status.st_gid != getegid()
     let reason =
       changesUser
-      ? "is setuid" : changesGroup ? "is setgid" : nil
-      ?? (unsafe host_has_file_capabilities(path) && geteuid() != 0 ? "has file capabilities" : nil)
+      ? "is setuid"
+      : changesGroup
+        ? "is setgid"
+        : nil
+          ?? (unsafe host_has_file_capabilities(path) && geteuid() != 0
+            ? "has file capabilities" : nil)
     if let reason {
       throw .notServed(
         """
@@ -46,7 +50,9 @@ enum ProgramImage {
   /// `#!/usr/bin/env name` leads to the program of that name.
   private static func interpreter(of script: FileBytes) throws(ProgramError) -> String? {
     let line = script.prefix(256).dropFirst(2).prefix { $0 != UInt8(ascii: "\n") }
-    let words = String(decoding: line, as: UTF8.self).split { $0 == " " || $0 == "\t" || $0 == "\r" }
+    let words = String(decoding: line, as: UTF8.self).split {
+      $0 == " " || $0 == "\t" || $0 == "\r"
+    }
     guard let first = words.first else { return nil }
     if first.hasSuffix("/env"), let name = words.dropFirst().first(where: { !$0.hasPrefix("-") }) {
       return try Program.find(String(name))

@@ -36,7 +36,8 @@ struct DeviceTests {
     ] {
       #expect(!usual.isCapable(of: capability))
     }
-    #expect(usual.pasidLimit == 0)
+    // A width of 0 bits, which leaves the number 0 (iodiff, fault-1).
+    #expect(usual.pasidLimit == 1)
     let other = try Bench(flags: [.noDirtyTracking, .pasid]).device
     #expect(!other.isCapable(of: .dirtyTracking))
     #expect(other.pasidLimit == 1 << 20)

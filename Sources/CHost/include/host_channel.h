@@ -1,4 +1,5 @@
-/* The host's side of the channel. Everything the client can write is read once, into plain structures. */
+/* The host's side of the channel. Everything the client can write is read once, into plain
+   structures. */
 #ifndef HOST_CHANNEL_H
 #define HOST_CHANNEL_H
 
@@ -36,9 +37,11 @@ void host_channel_prepare(void *channel, int32_t host_process, bool helper_requi
 int host_channel_add_prefix(void *channel, int used, const char *prefix);
 bool host_channel_set_tree(void *channel, const char *path);
 
-/* Takes the pending requests: spins for up to `spin_nanoseconds`, then returns 0 or a set of slots. */
+/* Takes the pending requests: spins for up to `spin_nanoseconds`, then returns 0 or a set of slots.
+   */
 uint64_t host_channel_take(void *channel, uint64_t spin_nanoseconds);
-/* Sleeps until a request is rung or host_channel_ring is called. `stop` is checked after the doorbell is read. */
+/* Sleeps until a request is rung or host_channel_ring is called. `stop` is checked after the
+   doorbell is read. */
 void host_channel_sleep(void *channel, const uint32_t *stop);
 void host_channel_ring(void *channel);
 void host_channel_close(void *channel);
@@ -52,7 +55,8 @@ void host_slot_answer(void *channel, uint32_t slot, const struct host_answer *an
 
 /* One request to the client's helper thread. */
 enum host_helper { HOST_HELPER_READ = 1, HOST_HELPER_WRITE = 2, HOST_HELPER_MAPPING = 3 };
-/* Bytes moved, 0, a negated errno, or -ETIMEDOUT when no answer came. `pidfd` tells whether to go on waiting. */
+/* Bytes moved, 0, a negated errno, or -ETIMEDOUT when no answer came. `pidfd` tells whether to go
+   on waiting. */
 int64_t host_helper_call(void *channel, int pidfd, uint32_t operation, uint64_t address, void *bytes,
                          uint32_t count, uint64_t limit_nanoseconds);
 

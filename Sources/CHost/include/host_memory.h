@@ -10,8 +10,8 @@
 #define HOST_MAPPING_WRITABLE 2u
 #define HOST_MAPPING_SHARED 8u
 
-/* The mapping at or after `address` whose flags include `filter`, from a descriptor of /proc/PID/maps.
-   0, -ENOENT when there is none, -ESRCH when the address space is gone. */
+/* The mapping at or after `address` whose flags include `filter`, from a descriptor of
+   /proc/PID/maps. 0, -ENOENT when there is none, -ESRCH when the address space is gone. */
 int host_query_mapping(int maps, uint64_t address, uint32_t filter, struct viaduct_mapping *mapping);
 /* The same from the text of the file, for kernels without the query. */
 int host_scan_mapping(int maps, uint64_t address, uint32_t filter, struct viaduct_mapping *mapping);

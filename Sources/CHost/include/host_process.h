@@ -5,15 +5,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Blocks the signals that host_supervise and host_wait_for_end take. Before any thread is started. */
+/* Blocks the signals that host_supervise and host_wait_for_end take. Before any thread is started.
+   */
 void host_take_signals(void);
 
-/* Starts a program with this process's environment and the signal mask it had at the start; the error is
-   negated. */
+/* Starts a program with this process's environment and the signal mask it had at the start; the
+   error is negated. */
 int host_spawn(const char *path, char *const arguments[], int32_t *process);
 
-/* Waits for the end of a child; meanwhile signals that were sent to this process alone are passed on.
-   The wait status. */
+/* Waits for the end of a child; meanwhile signals that were sent to this process alone are passed
+   on. The wait status. */
 int host_supervise(int32_t process);
 
 /* Waits for SIGINT, SIGTERM or SIGHUP; the signal. */
@@ -25,7 +26,8 @@ void host_end_by(int signal) __attribute__((noreturn));
 /* How a program ended: its exit status, or the signal that ended it. */
 bool host_was_killed(int status, int *code);
 
-/* What the host may do to a child that it has forked: 1, 0, or a negated errno where that says more. */
+/* What the host may do to a child that it has forked: 1, 0, or a negated errno where that says
+   more. */
 struct host_probe {
   int reads_memory, writes_memory, queries_mappings, takes_descriptors, knows_peers;
 };

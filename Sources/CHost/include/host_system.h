@@ -54,8 +54,9 @@ struct host_file_status {
 };
 int host_file_status(int descriptor, struct host_file_status *status);
 
-/* Whether nobody else has this file open for writing or holds a mapping made through such an opening:
-   1 or 0, or a negated errno where the kernel cannot tell. The descriptor must have been made by open. */
+/* Whether nobody else has this file open for writing or holds a mapping made through such an
+   opening: 1 or 0, or a negated errno where the kernel cannot tell. The descriptor must have been
+   made by open. */
 int host_is_sole_writer(int descriptor);
 
 int host_random(void *bytes, size_t count);
