@@ -42,7 +42,10 @@ let package = Package(
     .target(name: "CChannel"),
     .executableTarget(
       name: "CShim", dependencies: ["CChannel"], exclude: ["exports.map"],
-      cSettings: [.define("_GNU_SOURCE"), .unsafeFlags(["-Wall", "-Wextra", "-Werror", "-fvisibility=hidden"])],
+      cSettings: [
+        .define("_GNU_SOURCE"),
+        .unsafeFlags(["-Wall", "-Wextra", "-Werror", "-fvisibility=hidden"]),
+      ],
       linkerSettings: [
         .unsafeFlags([
           "-emit-library", "-nostartfiles", "-no-toolchain-stdlib-rpath",

@@ -19,7 +19,9 @@ static long futex_wait(const _Atomic uint32_t *word, uint32_t value, const struc
   return syscall(SYS_futex, word, FUTEX_WAIT, value, limit, NULL, 0);
 }
 
-static void futex_wake(_Atomic uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0); }
+static void futex_wake(_Atomic uint32_t *word) {
+  syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
 
 static void pause_processor(void) {
 #if defined(__x86_64__)
@@ -32,7 +34,8 @@ static void pause_processor(void) {
 uint64_t host_channel_bytes(void) { return sizeof(struct viaduct_channel); }
 
 void *host_channel_map(int descriptor) {
-  void *mapped = mmap(NULL, sizeof(struct viaduct_channel), PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+  const int rights = PROT_READ | PROT_WRITE;
+  void *mapped = mmap(NULL, sizeof(struct viaduct_channel), rights, MAP_SHARED, descriptor, 0);
   return mapped == MAP_FAILED ? NULL : mapped;
 }
 
@@ -83,7 +86,8 @@ void host_channel_sleep(void *pages, const uint32_t *stop) {
   struct viaduct_channel *channel = pages;
   atomic_store(&channel->host_sleeps, 1);
   uint32_t seen = atomic_load(&channel->doorbell);
-  if (!host_flag_is_set(stop) && atomic_load(&channel->pending) == 0) futex_wait(&channel->doorbell, seen, NULL);
+  if (!host_flag_is_set(stop) && atomic_load(&channel->pending) == 0)
+    futex_wait(&channel->doorbell, seen, NULL);
   atomic_store(&channel->host_sleeps, 0);
 }
 
@@ -96,8 +100,10 @@ void host_channel_ring(void *pages) {
 void host_channel_close(void *pages) {
   struct viaduct_channel *channel = pages;
   atomic_store(&channel->closed, 1);
-  for (uint32_t index = 0; index < VIADUCT_SLOTS; index++)
-    if (atomic_load(&channel->slots[index].state) == VIADUCT_REQUESTED) futex_wake(&channel->slots[index].state);
+  for (uint32_t index = 0; index < VIADUCT_SLOTS; index++) {
+    _Atomic uint32_t *state = &channel->slots[index].state;
+    if (atomic_load(state) == VIADUCT_REQUESTED) futex_wake(state);
+  }
   futex_wake(&channel->helper_state);
 }
 
@@ -157,7 +163,8 @@ static bool has_ended(int pidfd) {
   return poll(&one, 1, 0) > 0;
 }
 
-static bool wait_for_helper(struct viaduct_channel *channel, int pidfd, uint64_t limit_nanoseconds) {
+static bool wait_for_helper(
+    struct viaduct_channel *channel, int pidfd, uint64_t limit_nanoseconds) {
   uint64_t end = host_nanoseconds() + limit_nanoseconds;
   struct timespec step = {.tv_nsec = HELPER_CHECK_NANOSECONDS};
   for (;;) {
@@ -169,8 +176,9 @@ static bool wait_for_helper(struct viaduct_channel *channel, int pidfd, uint64_t
   }
 }
 
-int64_t host_helper_call(void *pages, int pidfd, uint32_t operation, uint64_t address, void *bytes, uint32_t count,
-                         uint64_t limit_nanoseconds) {
+int64_t host_helper_call(
+    void *pages, int pidfd, uint32_t operation, uint64_t address, void *bytes, uint32_t count,
+    uint64_t limit_nanoseconds) {
   struct viaduct_channel *channel = pages;
   if (count > sizeof channel->helper_window) return -EINVAL;
   if (operation == HOST_HELPER_WRITE) memcpy(channel->helper_window, bytes, count);

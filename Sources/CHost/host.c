@@ -22,7 +22,8 @@
 
 #include "CHost.h"
 
-_Static_assert(HOST_READABLE == EPOLLIN && HOST_ENDED == (EPOLLERR | EPOLLHUP), "names of the same bits");
+_Static_assert(HOST_READABLE == EPOLLIN, "names of the same bits");
+_Static_assert(HOST_ENDED == (EPOLLERR | EPOLLHUP), "names of the same bits");
 _Static_assert(sizeof(pthread_t) == sizeof(uint64_t), "a thread's name fits its box");
 
 static int result_of(long result) { return result < 0 ? -errno : (int)result; }
@@ -42,9 +43,13 @@ int host_memfd_seal_size(int descriptor) {
 
 int host_pidfd_open(int32_t process) { return result_of(syscall(SYS_pidfd_open, process, 0)); }
 
-int host_pidfd_getfd(int pidfd, int32_t number) { return result_of(syscall(SYS_pidfd_getfd, pidfd, number, 0)); }
+int host_pidfd_getfd(int pidfd, int32_t number) {
+  return result_of(syscall(SYS_pidfd_getfd, pidfd, number, 0));
+}
 
-int host_open(const char *path, int flags) { return result_of(open(path, flags | O_CLOEXEC, 0600)); }
+int host_open(const char *path, int flags) {
+  return result_of(open(path, flags | O_CLOEXEC, 0600));
+}
 
 int host_reopen(int descriptor, int flags) {
   char path[40];
@@ -73,7 +78,8 @@ int host_epoll_wait(int epoll, struct host_event *events, int count, int millise
   int total = epoll_wait(epoll, found, limit, milliseconds);
   if (total < 0) return errno == EINTR ? 0 : -errno;
   for (int index = 0; index < total; index++)
-    events[index] = (struct host_event){.events = found[index].events, .key = found[index].data.u64};
+    events[index] =
+        (struct host_event){.events = found[index].events, .key = found[index].data.u64};
   return total;
 }
 
@@ -148,7 +154,8 @@ int host_thread_start(host_thread_body body, void *argument, uint64_t *thread) {
   sigset_t blocked, before;
   sigfillset(&blocked);
   static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT};
-  for (size_t index = 0; index < sizeof faults / sizeof *faults; index++) sigdelset(&blocked, faults[index]);
+  for (size_t index = 0; index < sizeof faults / sizeof *faults; index++)
+    sigdelset(&blocked, faults[index]);
   pthread_sigmask(SIG_SETMASK, &blocked, &before);
   pthread_t made;
   int error = pthread_create(&made, NULL, thread_main, start);

@@ -22,7 +22,8 @@ struct mapping_query {
 #define MAPPING_FLAGS 0xfu
 #define SMALL_PAGE_BYTES 4096u
 
-int host_query_mapping(int maps, uint64_t address, uint32_t filter, struct viaduct_mapping *mapping) {
+int host_query_mapping(
+    int maps, uint64_t address, uint32_t filter, struct viaduct_mapping *mapping) {
   struct mapping_query query = {.size = sizeof query,
                                 .query_flags = MAPPING_QUERY_OR_NEXT | (filter & MAPPING_FLAGS),
                                 .query_address = address};
@@ -42,8 +43,9 @@ static int parse_line(const char *line, struct viaduct_mapping *mapping) {
   unsigned long long start, end, offset, inode;
   unsigned major, minor;
   char rights[5];
-  if (sscanf(line, "%llx-%llx %4s %llx %x:%x %llu", &start, &end, rights, &offset, &major, &minor, &inode) != 7)
-    return -EIO;
+  int fields = sscanf(line, "%llx-%llx %4s %llx %x:%x %llu", &start, &end, rights, &offset, &major,
+                      &minor, &inode);
+  if (fields != 7) return -EIO;
   *mapping = (struct viaduct_mapping){.start = start,
                                       .end = end,
                                       .offset = offset,
@@ -52,11 +54,13 @@ static int parse_line(const char *line, struct viaduct_mapping *mapping) {
                                       .device_minor = minor,
                                       .page_bytes = SMALL_PAGE_BYTES};
   static const char letters[] = "rwxs";
-  for (unsigned bit = 0; bit < 4; bit++) mapping->flags |= (uint32_t)(rights[bit] == letters[bit]) << bit;
+  for (unsigned bit = 0; bit < 4; bit++)
+    mapping->flags |= (uint32_t)(rights[bit] == letters[bit]) << bit;
   return 0;
 }
 
-int host_scan_mapping(int maps, uint64_t address, uint32_t filter, struct viaduct_mapping *mapping) {
+int host_scan_mapping(
+    int maps, uint64_t address, uint32_t filter, struct viaduct_mapping *mapping) {
   char text[16384], line[128]; /* a line's beginning holds every field but the name */
   size_t length = 0;
   off_t position = 0;

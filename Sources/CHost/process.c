@@ -23,7 +23,8 @@ static sigset_t mask_at_start;
 static void fill_taken(sigset_t *set) {
   static const int taken[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
   sigemptyset(set);
-  for (size_t index = 0; index < sizeof taken / sizeof *taken; index++) sigaddset(set, taken[index]);
+  for (size_t index = 0; index < sizeof taken / sizeof *taken; index++)
+    sigaddset(set, taken[index]);
 }
 
 void host_take_signals(void) {
@@ -97,11 +98,14 @@ static int try_memory(int32_t child, uint64_t *word, struct host_probe *probe) {
   int memory = open(path, O_RDWR | O_CLOEXEC);
   if (memory < 0) return -errno;
   uint64_t value = 0;
-  probe->reads_memory = pread(memory, &value, sizeof value, (off_t)word) == sizeof value && value == 1;
+  const size_t size = sizeof value;
+  bool moved = pread(memory, &value, size, (off_t)word) == (ssize_t)size;
+  probe->reads_memory = moved && value == 1;
   value = 2;
-  bool written = pwrite(memory, &value, sizeof value, (off_t)word) == sizeof value;
+  moved = pwrite(memory, &value, size, (off_t)word) == (ssize_t)size;
   value = 0;
-  probe->writes_memory = written && pread(memory, &value, sizeof value, (off_t)word) == sizeof value && value == 2;
+  moved = moved && pread(memory, &value, size, (off_t)word) == (ssize_t)size;
+  probe->writes_memory = moved && value == 2;
   close(memory);
   return 0;
 }
@@ -153,7 +157,9 @@ void host_probe(struct host_probe *probe) {
   waitpid(child, NULL, 0);
 }
 
-bool host_has_file_capabilities(const char *path) { return getxattr(path, "security.capability", NULL, 0) > 0; }
+bool host_has_file_capabilities(const char *path) {
+  return getxattr(path, "security.capability", NULL, 0) > 0;
+}
 
 bool host_is_memory_directory(const char *path) {
   struct statfs system;

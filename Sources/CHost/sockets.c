@@ -31,8 +31,8 @@ int host_listen(const char *path) {
   struct sockaddr_un address;
   int made = socket_at(path, &address);
   if (made < 0) return made;
-  if (bind(made, (struct sockaddr *)&address, sizeof address) == 0 && listen(made, LISTEN_BACKLOG) == 0 &&
-      fcntl(made, F_SETFL, O_NONBLOCK) == 0)
+  if (bind(made, (struct sockaddr *)&address, sizeof address) == 0 &&
+      listen(made, LISTEN_BACKLOG) == 0 && fcntl(made, F_SETFL, O_NONBLOCK) == 0)
     return made;
   int error = errno;
   close(made);
@@ -49,7 +49,9 @@ int host_connect(const char *path) {
   return -error;
 }
 
-int host_accept(int listener) { return result_of(accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)); }
+int host_accept(int listener) {
+  return result_of(accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK));
+}
 
 int host_peer(int socket, struct host_peer *peer) {
   struct ucred credentials;
@@ -85,8 +87,10 @@ int host_send(int socket, const void *bytes, size_t count, int descriptor) {
 int host_receive(int socket, void *bytes, size_t count, int *descriptor) {
   struct iovec vector = {.iov_base = bytes, .iov_len = count};
   union descriptor_control control = {0};
-  struct msghdr header = {
-      .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control.space};
+  struct msghdr header = {.msg_iov = &vector,
+                          .msg_iovlen = 1,
+                          .msg_control = &control,
+                          .msg_controllen = sizeof control.space};
   *descriptor = -1;
   ssize_t length = recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
   if (length < 0) return -errno;

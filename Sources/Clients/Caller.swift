@@ -7,10 +7,10 @@ public protocol Caller: UserMemory {
   /// What a descriptor number of the caller stands for; nil when it is not open.
   func descriptor(_ number: Int32) -> PassedDescriptor?
 
-  /// Opens a descriptor for `file` in the caller's process once the call has succeeded, and stores its
-  /// number, 32 bits wide, at `address`; without an address the number is the call's result. When that
-  /// fails there, the host calls `file.installationFailed()`, then `file.release()`. At most one a call.
-  /// Refused with EFAULT when `address` cannot be written.
+  /// Opens a descriptor for `file` in the caller's process once the call has succeeded, and stores
+  /// its number, 32 bits wide, at `address`; without an address the number is the call's result.
+  /// When that fails there, the host calls `file.installationFailed()`, then `file.release()`. At
+  /// most one a call. Refused with EFAULT when `address` cannot be written.
   func install(
     _ file: any MachineFile, closeOnExec: Bool, numberAt address: UInt64?
   ) throws(Refusal)

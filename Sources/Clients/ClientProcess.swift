@@ -41,8 +41,8 @@ public protocol ClientProcess: AnyObject {
   func read(at address: UInt64, into bytes: UnsafeMutableRawBufferPointer) throws(MemoryFault)
   func write(at address: UInt64, from bytes: UnsafeRawBufferPointer) throws(MemoryFault)
 
-  /// Finds what stands behind page-aligned addresses, in order. Fails where nothing is mapped or, when
-  /// `writable`, where it may not be written; what was reported before then is void.
+  /// Finds what stands behind page-aligned addresses, in order. Fails where nothing is mapped or,
+  /// when `writable`, where it may not be written; what was reported before then is void.
   func resolve(
     _ address: UInt64, byteCount: UInt64, writable: Bool, _ report: (SourceExtent) -> Void
   ) throws(MemoryFault)
@@ -50,7 +50,8 @@ public protocol ClientProcess: AnyObject {
 
 /// A regular file that a client passed by descriptor number.
 public struct PassedFile {
-  /// Its bytes; nil when it is not memory (neither memfd, tmpfs nor hugetlbfs) and cannot be pinned.
+  /// Its bytes; nil when it is not memory (neither memfd, tmpfs nor hugetlbfs) and cannot be
+  /// pinned.
   public var memory: MemorySource?
   /// Keeps the file open on the host's side; `byteCount` reads its present size.
   public var handle: any FileHandle

@@ -68,7 +68,8 @@ public protocol MachineFile: AnyObject {
     byteCount: UInt64, protection: Int32, flags: Int32, offset: UInt64, caller: any Caller
   ) throws(Refusal) -> any SharedPages
 
-  /// The descriptor could not be installed in the client: undo what made the file. `release` follows.
+  /// The descriptor could not be installed in the client: undo what made the file. `release`
+  /// follows.
   func installationFailed()
   /// The last descriptor is closed.
   func release()

@@ -1,7 +1,7 @@
 public import Hardware
 
-/// A directory, plain file or symbolic link that the machine shows to its clients without watching what
-/// they do with it. The server keeps these on disk.
+/// A directory, plain file or symbolic link that the machine shows to its clients without watching
+/// what they do with it. The server keeps these on disk.
 public struct TreeEntry: Equatable, Sendable {
   public enum Kind: Equatable, Sendable {
     case directory
@@ -22,13 +22,13 @@ public struct TreeEntry: Equatable, Sendable {
 public protocol ServedMachine: AnyObject {
   var physicalMemory: PhysicalMemory { get }
 
-  /// Paths that belong to the machine, in the channel's notation: `*` is one component, a trailing `/`
-  /// everything below.
+  /// Paths that belong to the machine, in the channel's notation: `*` is one component, a trailing
+  /// `/` everything below.
   var prefixes: [String] { get }
   var tree: [TreeEntry] { get }
 
-  /// A file whose calls the machine serves itself, such as `/dev/iommu`, or nil when there is none at
-  /// this path. What is not in `tree` either does not exist.
+  /// A file whose calls the machine serves itself, such as `/dev/iommu`, or nil when there is none
+  /// at this path. What is not in `tree` either does not exist.
   func open(_ path: String, caller: any Caller) throws(Refusal) -> (any MachineFile)?
   /// What `stat` shows of such a file without opening it.
   func status(of path: String) -> FileStatus?

@@ -34,8 +34,8 @@ public struct PhysicalRun: Equatable, BitwiseCopyable, Sendable {
 /// Something that pages are taken from: one address space's private memory, or one file.
 ///
 /// A page of a source has one physical address however many mappings pin it, and one pin count.
-/// Addresses are given out per aligned chunk of 1 GiB, so that large leaves fit; a chunk goes back with
-/// its last pin. There must be one `MemorySource` per address space or inode.
+/// Addresses are given out per aligned chunk of 1 GiB, so that large leaves fit; a chunk goes back
+/// with its last pin. There must be one `MemorySource` per address space or inode.
 public final class MemorySource {
   public let backing: any MemoryBacking
   private let memory: PhysicalMemory
@@ -57,8 +57,8 @@ public final class MemorySource {
   /// Whether any page is pinned.
   public var isPinned: Bool { !chunks.isEmpty }
 
-  /// Pins `pageCount` pages from page number `firstPage` on and reports where they lie, in order. On an
-  /// error nothing stays pinned.
+  /// Pins `pageCount` pages from page number `firstPage` on and reports where they lie, in order.
+  /// On an error nothing stays pinned.
   public func pin(
     firstPage: UInt64, pageCount: UInt64, _ report: (PhysicalRun) -> Void
   ) throws(PinError) {

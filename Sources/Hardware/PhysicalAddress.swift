@@ -1,4 +1,5 @@
-/// An address on the memory side of the IOMMU. A distinct type, so that it never meets an IOVA by accident.
+/// An address on the memory side of the IOMMU. A distinct type, so that it never meets an IOVA by
+/// accident.
 public struct PhysicalAddress: Hashable, Comparable, Sendable, BitwiseCopyable {
   public var rawValue: UInt64
   @inlinable public init(_ rawValue: UInt64) { self.rawValue = rawValue }

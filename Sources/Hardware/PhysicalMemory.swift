@@ -3,7 +3,8 @@ public final class PhysicalMemory {
   /// Addresses are given out in aligned pieces of this size.
   public static var chunkBytes: UInt64 { 1 << 30 }
 
-  /// Who has a chunk of addresses. A pin holds its source, and a chunk exists as long as it has pins.
+  /// Who has a chunk of addresses. A pin holds its source, and a chunk exists as long as it has
+  /// pins.
   private struct Owner {
     unowned var source: MemorySource
     var chunk: UInt64

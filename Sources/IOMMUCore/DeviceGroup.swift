@@ -118,8 +118,8 @@ extension DeviceGroup {
 }
 
 extension DeviceGroup {
-  /// A device of the group asks for a page: collects the group and hands it to the domain's handler, or
-  /// tells the device that the request is invalid.
+  /// A device of the group asks for a page: collects the group and hands it to the domain's
+  /// handler, or tells the device that the request is invalid.
   public func report(_ request: PageRequest, from device: any TranslatedDevice) {
     guard let attachment = handlingAttachment(for: request, from: device),
       let handler = attachment.domain.pageRequestHandler

@@ -33,7 +33,8 @@ open class PagingDomain: Domain {
     super.init(owner: owner)
   }
 
-  /// Maps `byteCount` bytes; the largest leaves that alignment allows. On an error nothing is mapped.
+  /// Maps `byteCount` bytes; the largest leaves that alignment allows. On an error nothing is
+  /// mapped.
   open func map(
     _ iova: IOVirtualAddress, to physical: PhysicalAddress, byteCount: UInt64, access: Access
   ) throws(DriverError) {
@@ -56,8 +57,8 @@ open class PagingDomain: Domain {
     throw DriverError(.notSupported, because: "the domain has no dirty tracking")
   }
 
-  /// Reports each leaf in the range that was written to, by its first IOVA and its size, and marks it
-  /// clean again when `clear`.
+  /// Reports each leaf in the range that was written to, by its first IOVA and its size, and marks
+  /// it clean again when `clear`.
   open func readDirty(
     _ iova: IOVirtualAddress, byteCount: UInt64, clear: Bool,
     _ report: (IOVirtualAddress, UInt64) -> Void

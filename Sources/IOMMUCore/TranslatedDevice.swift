@@ -57,8 +57,8 @@ public protocol TranslatedDevice: AnyObject {
     type: UInt32, parent: PagingDomain, _ data: UserData?, host: any VirtualIOMMUHost
   ) throws(DriverError) -> VirtualIOMMU
 
-  /// Points the device, or one of its PASIDs, at another domain; nil is the blocked state. A failure
-  /// leaves the former in force.
+  /// Points the device, or one of its PASIDs, at another domain; nil is the blocked state. A
+  /// failure leaves the former in force.
   func setDomain(
     _ domain: Domain?, pasid: UInt32?, replacing old: Domain?
   ) throws(DriverError)

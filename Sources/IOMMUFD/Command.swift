@@ -1,8 +1,8 @@
 public import Clients
 internal import Hardware
 
-/// One command of /dev/iommu: its number, its argument, and what it does. Copies, sizes and dispatch are
-/// the same for all (kernel: iommufd_ioctl_ops).
+/// One command of /dev/iommu: its number, its argument, and what it does. Copies, sizes and
+/// dispatch are the same for all (kernel: iommufd_ioctl_ops).
 public protocol IoctlCommand: SendableMetatype {
   /// A structure of the kernel interface, imported from C: plain bytes.
   associatedtype Argument

@@ -1,7 +1,7 @@
 /// Something that a context knows by a number and that user space can destroy by it.
 ///
-/// `users` counts who holds it: the table itself, objects built on it, and whoever created it on behalf
-/// of a driver. Only an object that nobody but the table holds can be destroyed.
+/// `users` counts who holds it: the table itself, objects built on it, and whoever created it on
+/// behalf of a driver. Only an object that nobody but the table holds can be destroyed.
 open class ContextObject {
   public final var id: UInt32 = 0
   public final var users = 1

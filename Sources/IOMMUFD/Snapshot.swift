@@ -2,8 +2,8 @@ internal import Hardware
 internal import IOMMUCore
 
 extension Context {
-  /// All that a client could find out about the context, as text: equal before and after a call that
-  /// failed.
+  /// All that a client could find out about the context, as text: equal before and after a call
+  /// that failed.
   public var snapshot: String {
     var lines = ["context accounting=\(accounting) vfio=\(compatibilitySpace?.id ?? 0)"]
     for object in objects.objects {

@@ -1,7 +1,8 @@
 internal import Clients
 
-/// The files below /sys/kernel/debug by which Linux's fault injection is set up: a directory for each
-/// kind of fault, a file for each attribute. What they hold is kept; fail-nth does the injection.
+/// The files below /sys/kernel/debug by which Linux's fault injection is set up: a directory for
+/// each kind of fault, a file for each attribute. What they hold is kept; fail-nth does the
+/// injection.
 final class InjectionAttributes {
   private enum Form {
     case number

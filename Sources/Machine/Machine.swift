@@ -7,8 +7,8 @@ internal import MockCommands
 
 /// One virtual computer: its IOMMUs, and the files by which clients use them.
 ///
-/// A synchronous value without threads, clocks or chance: calls come one at a time, and the same calls
-/// have the same answers.
+/// A synchronous value without threads, clocks or chance: calls come one at a time, and the same
+/// calls have the same answers.
 public final class Machine: ServedMachine {
   private let environment: Environment
   private let failures = FailurePlan()

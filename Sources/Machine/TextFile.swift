@@ -1,8 +1,8 @@
 internal import Clients
 internal import Hardware
 
-/// A small text file whose content is made when it is read and acted on when it is written, as the files
-/// of procfs and debugfs are.
+/// A small text file whose content is made when it is read and acted on when it is written, as the
+/// files of procfs and debugfs are.
 class TextFile: MachineFile {
   var name: String { "" }
   var status: FileStatus { FileStatus(mode: 0o100644) }

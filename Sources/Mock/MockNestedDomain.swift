@@ -1,6 +1,7 @@
 public import IOMMUCore
 
-/// A domain whose table the client keeps: for the mock, four words of IOTLB and nothing behind them.
+/// A domain whose table the client keeps: for the mock, four words of IOTLB and nothing behind
+/// them.
 public final class MockNestedDomain: NestedDomain {
   /// The virtual IOMMU it was made in, if any.
   public let virtualIOMMU: MockVirtualIOMMU?

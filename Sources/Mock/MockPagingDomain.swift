@@ -34,7 +34,8 @@ public final class MockPagingDomain: PagingDomain {
       pageSizes = MockGeometry.pageSizes
       aperture = (1 << 24)...(1 << 31) - 1  // MOCK_APERTURE_START, MOCK_APERTURE_LAST
     case .huge:
-      // Clients are meant to map in large leaves, but without pages of 4 KiB IOMMUFD takes no domain.
+      // Clients are meant to map in large leaves, but without pages of 4 KiB IOMMUFD takes no
+      // domain.
       pageSizes = 1 << 20 | pageBytes  // MOCK_HUGE_PAGE_SIZE
       aperture = 0...(1 << UInt64(MockGeometry.addressBits)) - 1
     }

@@ -149,8 +149,8 @@ struct LeafRun {
   /// How many there are until a larger size fits, or the rest is smaller.
   var count: UInt64
 
-  /// Takes the largest size of `sizes` that divides both addresses and does not exceed the length. The
-  /// range is a multiple of the smallest size.
+  /// Takes the largest size of `sizes` that divides both addresses and does not exceed the length.
+  /// The range is a multiple of the smallest size.
   @inline(__always)
   init(_ iova: UInt64, to physical: UInt64, byteCount: UInt64, sizes: UInt64) {
     let longest = 63 &- byteCount.leadingZeroBitCount

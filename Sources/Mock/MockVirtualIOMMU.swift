@@ -1,7 +1,8 @@
 public import Hardware
 public import IOMMUCore
 
-/// The mock's slice for one guest. It shows the client a page in which a word of its own comes back.
+/// The mock's slice for one guest. It shows the client a page in which a word of its own comes
+/// back.
 public final class MockVirtualIOMMU: VirtualIOMMU {
   private let unit: MockUnit
   let parent: PagingDomain
@@ -51,8 +52,8 @@ public final class MockVirtualIOMMU: VirtualIOMMU {
     try MockNestedDomain(unit: unit, options, data, virtualIOMMU: self)
   }
 
-  /// The whole array is read before the first entry takes effect. No entries at all are allowed when
-  /// their type is right: so a client asks whether it is.
+  /// The whole array is read before the first entry takes effect. No entries at all are allowed
+  /// when their type is right: so a client asks whether it is.
   public override func invalidate(
     _ entries: UserDataArray
   ) -> (done: UInt32, error: DriverError?) {

@@ -6,7 +6,8 @@ internal import IOMMUFD
 internal import Mock
 
 extension TestCommand {
-  /// IOMMU_TEST_OP_MD_CHECK_MAP: whether each IOVA leads to the page that a user address stands for.
+  /// IOMMU_TEST_OP_MD_CHECK_MAP: whether each IOVA leads to the page that a user address stands
+  /// for.
   @Sendable static func checkTranslations(
     _ argument: inout iommu_test_cmd, _ call: Call
   ) throws(Refusal) -> Int64 {
@@ -112,7 +113,8 @@ extension TestCommand {
     var found: SourceExtent?
     do throws(MemoryFault) {
       try call.caller.process.resolve(
-        address & ~(pageBytes - 1), byteCount: pageBytes, writable: false) { found = $0 }
+        address & ~(pageBytes - 1), byteCount: pageBytes, writable: false
+      ) { found = $0 }
     } catch {
       throw Refusal(.EFAULT, because: "the caller has no memory there")
     }

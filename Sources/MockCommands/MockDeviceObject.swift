@@ -16,7 +16,8 @@ final class MockDeviceObject: ContextObject {
     super.init(in: context)
   }
 
-  /// Plugs a device in and attaches it to a table or space; reserved only. Returns the table's number.
+  /// Plugs a device in and attaches it to a table or space; reserved only. Returns the table's
+  /// number.
   static func make(
     flags: UInt32, attachedTo id: UInt32, in context: Context
   ) throws(Refusal) -> (object: MockDeviceObject, table: UInt32) {

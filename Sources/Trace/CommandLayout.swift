@@ -6,7 +6,8 @@ struct CommandLayout: Sendable {
     case nothing
     /// The argument is the number itself.
     case value(FieldKind)
-    /// The argument points to a structure of this size, whose first word is the client's idea of it.
+    /// The argument points to a structure of this size, whose first word is the client's idea of
+    /// it.
     case structure(byteCount: Int, [Field])
   }
 

@@ -6,8 +6,8 @@ struct DoctorCommand: ParsableCommand {
     commandName: "doctor",
     abstract: "Tell what this system permits, and what to change.",
     discussion: """
-      Each line is ok, limited (it works another way, or less) or missing. The exit status is 0 when \
-      programs can be run.
+      Each line is ok, limited (it works another way, or less) or missing. The exit status is 0 \
+      when programs can be run.
       """)
 
   @Flag(help: "Write the findings as one JSON object.")

@@ -36,7 +36,7 @@ struct Program {
 
     var arguments: [UnsafeMutablePointer<CChar>?] = unsafe words.map { unsafe strdup($0) }
     unsafe arguments.append(nil)
-    defer { for unsafeargument in unsafe arguments { unsafe free(argument) } }
+    defer { for index in unsafe arguments.indices { unsafe free(arguments[index]) } }
     var process: Int32 = 0
     let error = unsafe -host_spawn(path, arguments, &process)
     guard error == 0 else {

@@ -76,8 +76,8 @@ enum ProgramImage {
     }
     guard hasSection(".go.buildinfo", file) else { return nil }
     return """
-      \(path) is a Go program: what it does through its own system calls does not reach the machine, \
-      only calls of the C library do.
+      \(path) is a Go program: what it does through its own system calls does not reach the \
+      machine, only calls of the C library do.
       """
   }
 

@@ -8,9 +8,10 @@ struct RunCommand: ParsableCommand {
     commandName: "run",
     abstract: "Run a program on a machine.",
     discussion: """
-      The program is started with libviaduct.so in LD_PRELOAD, which forwards what it does with the \
-      machine's files to this process. The exit status is the program's; 127 when it is not found, 126 \
-      when it cannot be run or served. What it starts in turn is served too, until it ends itself.
+      The program is started with libviaduct.so in LD_PRELOAD, which forwards what it does with \
+      the machine's files to this process. The exit status is the program's; 127 when it is not \
+      found, 126 when it cannot be run or served. What it starts in turn is served too, until it \
+      ends itself.
 
       Statically linked programs, and programs that call the kernel without the C library (most of \
       Go), cannot be served this way.

@@ -8,9 +8,9 @@ struct ServeCommand: ParsableCommand {
     commandName: "serve",
     abstract: "Keep a machine up for clients that come and go.",
     discussion: """
-      Clients are started with `viaduct run --connect PATH -- COMMAND`. The machine lives until this \
-      command gets SIGINT or SIGTERM. A socket that an ended server left behind is replaced; one in use \
-      is not.
+      Clients are started with `viaduct run --connect PATH -- COMMAND`. The machine lives until \
+      this command gets SIGINT or SIGTERM. A socket that an ended server left behind is replaced; \
+      one in use is not.
       """)
 
   @Option(help: ArgumentHelp("Where to listen.", valueName: "path"))

@@ -62,7 +62,9 @@ final class Client {
   }
 
   /// Plugs a mock device in; its own number, its table's and its number as a device.
-  func makeDevice(on table: UInt32) throws(Refusal) -> (object: UInt32, table: UInt32, device: UInt32) {
+  func makeDevice(on table: UInt32) throws(Refusal) -> (
+    object: UInt32, table: UInt32, device: UInt32
+  ) {
     var argument = iommu_test_cmd()
     argument.op = IOMMU_TEST_OP_MOCK_DOMAIN
     argument.id = table
@@ -114,6 +116,7 @@ final class Client {
 
   /// What the machine still holds, by name, without what is zero.
   var leftovers: [String: Int] {
-    Dictionary(uniqueKeysWithValues: machine.census.filter { $0.count != 0 }.map { ($0.name, $0.count) })
+    Dictionary(
+      uniqueKeysWithValues: machine.census.filter { $0.count != 0 }.map { ($0.name, $0.count) })
   }
 }

@@ -78,8 +78,8 @@ struct MachineTests {
 struct FailureSweepTests {
   struct Scenario: CustomTestStringConvertible, Sendable {
     var name: String
-    /// Whether the call has another way to succeed when a step fails: an automatic table that does not
-    /// suit the device is replaced by a new one.
+    /// Whether the call has another way to succeed when a step fails: an automatic table that does
+    /// not suit the device is replaced by a new one.
     var hasAnotherWay = false
     var call: @Sendable (Client, UInt32, UInt32) throws -> Void
     var testDescription: String { name }

@@ -56,7 +56,8 @@ struct FailureSweepTests {
     ) {
       try domain.map(0x1ff8_0000, 0x1000, 0x10_0000)
     }
-    // Two attempts for the first two tables; the third makes those, and the fourth needs only one more.
+    // Two attempts for the first two tables; the third makes those, and the fourth needs only one
+    // more.
     #expect(count == 3)
   }
 

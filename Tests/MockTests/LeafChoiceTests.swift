@@ -23,8 +23,8 @@ func naiveSizes(
   return chosen
 }
 
-/// The leaves of a mapping, compared with a plain recomputation: at each address the largest size that
-/// the domain has, both addresses are aligned to, and the rest is long enough for.
+/// The leaves of a mapping, compared with a plain recomputation: at each address the largest size
+/// that the domain has, both addresses are aligned to, and the rest is long enough for.
 @Suite("Mock leaf choice")
 struct LeafChoiceTests {
   @Test("every leaf is the largest possible", arguments: 0..<48 as Range<UInt64>)

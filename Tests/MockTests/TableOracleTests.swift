@@ -80,7 +80,8 @@ struct TableOracleTests {
         domain.unmap(mapping.iova, mapping.byteCount)
         oracle.unmap(mapping.iova, mapping.byteCount)
       case 4 where step % 10 == 0:
-        // From the start of one mapping to the end of another: several, with the holes between them.
+        // From the start of one mapping to the end of another: several, with the holes between
+        // them.
         guard let first = oracle.mappings.randomElement(using: &random),
           let last = oracle.mappings.randomElement(using: &random), last.iova >= first.iova
         else { continue }

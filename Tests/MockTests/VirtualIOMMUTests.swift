@@ -109,7 +109,8 @@ struct HardwareQueueTests {
     #expect(refusal { _ = try make(0) } == .exists)
     let second = try make(1)
     #expect(second.dependency === first)
-    // Linux 7.3's mock forgets which index a queue had: freeing one frees index 0 (iodiff, viommu-6).
+    // Linux 7.3's mock forgets which index a queue had: freeing one frees index 0 (iodiff,
+    // viommu-6).
     second.free()
     #expect(refusal { _ = try make(1) } == .exists)
     #expect(try make(0).index == 0)

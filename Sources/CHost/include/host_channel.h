@@ -57,8 +57,9 @@ void host_slot_answer(void *channel, uint32_t slot, const struct host_answer *an
 enum host_helper { HOST_HELPER_READ = 1, HOST_HELPER_WRITE = 2, HOST_HELPER_MAPPING = 3 };
 /* Bytes moved, 0, a negated errno, or -ETIMEDOUT when no answer came. `pidfd` tells whether to go
    on waiting. */
-int64_t host_helper_call(void *channel, int pidfd, uint32_t operation, uint64_t address, void *bytes,
-                         uint32_t count, uint64_t limit_nanoseconds);
+int64_t host_helper_call(
+    void *channel, int pidfd, uint32_t operation, uint64_t address, void *bytes, uint32_t count,
+    uint64_t limit_nanoseconds);
 
 void host_flag_set(uint32_t *flag);
 bool host_flag_is_set(const uint32_t *flag);

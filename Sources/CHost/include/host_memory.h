@@ -12,9 +12,11 @@
 
 /* The mapping at or after `address` whose flags include `filter`, from a descriptor of
    /proc/PID/maps. 0, -ENOENT when there is none, -ESRCH when the address space is gone. */
-int host_query_mapping(int maps, uint64_t address, uint32_t filter, struct viaduct_mapping *mapping);
+int host_query_mapping(
+    int maps, uint64_t address, uint32_t filter, struct viaduct_mapping *mapping);
 /* The same from the text of the file, for kernels without the query. */
-int host_scan_mapping(int maps, uint64_t address, uint32_t filter, struct viaduct_mapping *mapping);
+int host_scan_mapping(
+    int maps, uint64_t address, uint32_t filter, struct viaduct_mapping *mapping);
 
 /* Installs the handler that makes host_copy_guarded return; once a process. */
 void host_guard_install(void);

@@ -1,4 +1,5 @@
-/// IOVAs that a client wants to keep usable; a device that reserved any of them is refused. Disjoint.
+/// IOVAs that a client wants to keep usable; a device that reserved any of them is refused.
+/// Disjoint.
 struct AllowedRanges {
   /// Sorted by start.
   private(set) var ranges: [ClosedRange<UInt64>] = []

@@ -5,8 +5,8 @@ internal import Hardware
 private let largestAlignment: UInt64 = 2 << 20
 
 extension IOAddressSpace {
-  /// Finds room for a mapping: the lowest place outside of what is reserved and mapped, aligned like
-  /// the memory, so that large leaves are possible. Never IOVA 0 (kernel: iopt_alloc_iova).
+  /// Finds room for a mapping: the lowest place outside of what is reserved and mapped, aligned
+  /// like the memory, so that large leaves are possible. Never IOVA 0 (kernel: iopt_alloc_iova).
   func chooseIOVA(_ byteCount: UInt64, hint: UInt64) throws(Refusal) -> UInt64 {
     guard byteCount > 0, byteCount < .max / 2 else {
       throw Refusal(.EOVERFLOW, because: "the length is too large to look for room")

@@ -68,7 +68,8 @@ extension IOAddressSpace {
     guard areas.first(intersecting: range.lowerBound, range.upperBound) == nil,
       !allowed.intersects(range)
     else {
-      throw Refusal(.EADDRINUSE, because: "IOVAs to be reserved are mapped, or allowed by the client")
+      throw Refusal(
+        .EADDRINUSE, because: "IOVAs to be reserved are mapped, or allowed by the client")
     }
     try environment.failures.step()
     reserved.add(range, owner: owner)

@@ -79,8 +79,8 @@ public final class IOAddressSpace: ContextObject {
     return found
   }
 
-  /// Calls `body` with the areas that hold `first...last` without a gap, and with the part of the range
-  /// that each holds.
+  /// Calls `body` with the areas that hold `first...last` without a gap, and with the part of the
+  /// range that each holds.
   func forEachContiguousArea(
     _ first: UInt64, _ last: UInt64,
     _ body: (Area, _ first: UInt64, _ last: UInt64) throws(Refusal) -> Void
@@ -199,8 +199,8 @@ extension IOAddressSpace {
     return slices
   }
 
-  /// Removes the areas inside `start...last` and tells how many bytes they had. Areas that the range
-  /// would cut end it; those before are gone then.
+  /// Removes the areas inside `start...last` and tells how many bytes they had. Areas that the
+  /// range would cut end it; those before are gone then.
   func unmap(_ start: UInt64, through last: UInt64) throws(PartialUnmap) -> UInt64 {
     var next = start
     var unmapped: UInt64 = 0

@@ -149,7 +149,8 @@ extension SoftwareAccess {
     var refusal: Refusal?
     unsafe bytes.withUnsafeMutableBytes { buffer in
       do throws(Refusal) {
-        try copy(iova, UInt64(buffer.count), .read) { (area, start, offset, count) throws(Refusal) in
+        try copy(iova, UInt64(buffer.count), .read) {
+          (area, start, offset, count) throws(Refusal) in
           let part = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[offset..<offset + count])
           try unsafe area.pages.read(start, into: part, slowly: slowly, caller: caller)
         }
@@ -167,7 +168,8 @@ extension SoftwareAccess {
     var refusal: Refusal?
     unsafe bytes.withUnsafeBytes { buffer in
       do throws(Refusal) {
-        try copy(iova, UInt64(buffer.count), .write) { (area, start, offset, count) throws(Refusal) in
+        try copy(iova, UInt64(buffer.count), .write) {
+          (area, start, offset, count) throws(Refusal) in
           guard area.pages.isWritable else {
             throw Refusal(.EPERM, because: "the pages were mapped without the right to write")
           }

@@ -1,8 +1,8 @@
 public import CKernelABI
 public import Clients
 
-/// IOMMU_IOAS_CHANGE_PROCESS: moves the account of all file mappings to the calling process, which took
-/// the context over.
+/// IOMMU_IOAS_CHANGE_PROCESS: moves the account of all file mappings to the calling process, which
+/// took the context over.
 public enum ChangeProcessCommand: IoctlCommand {
   public static var number: UInt32 { IOMMUFD_CMD_IOAS_CHANGE_PROCESS }
   public static var minimumBytes: Int { 8 }

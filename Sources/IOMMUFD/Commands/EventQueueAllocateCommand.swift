@@ -15,7 +15,8 @@ public enum EventQueueAllocateCommand: IoctlCommand {
     guard argument.flags == 0, argument.reserved == 0,
       argument.type != IOMMU_VEVENTQ_TYPE_DEFAULT
     else {
-      throw Refusal(.EOPNOTSUPP, because: "a flag or the type is unknown, or a reserved word not zero")
+      throw Refusal(
+        .EOPNOTSUPP, because: "a flag or the type is unknown, or a reserved word not zero")
     }
     guard argument.veventq_depth > 0, argument.veventq_depth <= largestDepth else {
       throw Refusal(.EINVAL, because: "the depth is zero or too large")

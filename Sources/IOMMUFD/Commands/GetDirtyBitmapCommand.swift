@@ -26,7 +26,8 @@ public enum GetDirtyBitmapCommand: IoctlCommand {
     let clear = argument.flags & IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR == 0
     // Like Linux: what ends the collection early, a gap or memory that cannot be written, is not
     // reported.
-    try? table.space.forEachContiguousArea(argument.iova, last) { (area, first, last) throws(Refusal) in
+    try? table.space.forEachContiguousArea(argument.iova, last) {
+      (area, first, last) throws(Refusal) in
       try asRefusal { () throws(DriverError) in
         try domain.readDirty(
           IOVirtualAddress(first), byteCount: last - first + 1, clear: clear

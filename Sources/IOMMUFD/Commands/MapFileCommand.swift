@@ -49,8 +49,8 @@ public enum MapFileCommand: IoctlCommand {
       guard !file.isRevoked else { throw Refusal(.ENODEV, because: "the buffer is revoked") }
       return .exportedBuffer(file, start: start)
     case .machine:
-      // Linux takes any file here and finds out when it pins; it keeps no reference that would make a
-      // context hold itself.
+      // Linux takes any file here and finds out when it pins; it keeps no reference that would make
+      // a context hold itself.
       return .file(PassedFile(memory: nil, handle: EmptyFile()), start: start)
     }
   }

@@ -114,7 +114,8 @@ public enum PageTableAllocateCommand: IoctlCommand {
     guard flags & ~(IOMMU_HWPT_FAULT_ID_VALID | IOMMU_HWPT_ALLOC_PASID) == 0,
       data.byteCount > 0
     else {
-      throw Refusal(.EOPNOTSUPP, because: "a nested table needs driver data, and takes no such flag")
+      throw Refusal(
+        .EOPNOTSUPP, because: "a nested table needs driver data, and takes no such flag")
     }
   }
 

@@ -1,8 +1,8 @@
 public import CKernelABI
 public import Clients
 
-/// IOMMU_IOAS_NOIOMMU_GET_PA: the physical address behind an IOVA, for devices without an IOMMU. The
-/// machine has none, as a kernel built without VFIO's no-IOMMU mode.
+/// IOMMU_IOAS_NOIOMMU_GET_PA: the physical address behind an IOVA, for devices without an IOMMU.
+/// The machine has none, as a kernel built without VFIO's no-IOMMU mode.
 public enum PhysicalAddressCommand: IoctlCommand {
   public static var number: UInt32 { IOMMUFD_CMD_IOAS_NOIOMMU_GET_PA }
   public static var minimumBytes: Int { 40 }

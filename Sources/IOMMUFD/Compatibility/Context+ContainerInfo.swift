@@ -4,7 +4,8 @@ internal import Hardware
 internal import IOMMUCore
 
 extension Context {
-  /// VFIO_IOMMU_GET_INFO: page sizes, and behind them a chain of capabilities as far as there is room.
+  /// VFIO_IOMMU_GET_INFO: page sizes, and behind them a chain of capabilities as far as there is
+  /// room.
   func containerInfo(_ address: UInt64, _ caller: any Caller) throws(Refusal) {
     var info = InfoHead()
     info.oldest = try caller.load(InfoHead.Oldest.self, at: address, zero: InfoHead.Oldest())
@@ -103,8 +104,8 @@ private struct CapabilityChain {
     self.caller = caller
   }
 
-  /// Adds a capability that ends in an array. What does not fit is left out, but its size counts; like
-  /// Linux, items that fit are written even where the whole does not.
+  /// Adds a capability that ends in an array. What does not fit is left out, but its size counts;
+  /// like Linux, items that fit are written even where the whole does not.
   mutating func append(_ head: [UInt8], items: [[UInt8]]) throws(Refusal) {
     var end = total + UInt64(head.count)
     for item in items {

@@ -5,7 +5,8 @@ internal import IOMMUCore
 private let noPASID: UInt32 = 0
 
 extension BoundDevice {
-  /// Attaches the device, or one of its PASIDs, to a table or to a space. Returns the table's number.
+  /// Attaches the device, or one of its PASIDs, to a table or to a space. Returns the table's
+  /// number.
   public func attach(to id: UInt32, pasid: UInt32) throws(Refusal) -> UInt32 {
     let table = try changeTable(to: id, pasid: pasid, isReplacement: false)
     users += 1

@@ -3,8 +3,8 @@ internal import Clients
 
 /// Events of a virtual IOMMU on their way to the client (kernel: iommufd_veventq).
 ///
-/// A full queue keeps its oldest events; one mark at its end stands for those that were lost, and the
-/// numbers of the others show how many.
+/// A full queue keeps its oldest events; one mark at its end stands for those that were lost, and
+/// the numbers of the others show how many.
 public final class EventQueue: ContextObject {
   private struct Event {
     var sequence: UInt32

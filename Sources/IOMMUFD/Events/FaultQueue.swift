@@ -3,18 +3,21 @@ internal import Clients
 internal import Hardware
 public import IOMMUCore
 
-/// Page requests on their way to the client and its answers on their way back (kernel: iommufd_fault).
+/// Page requests on their way to the client and its answers on their way back (kernel:
+/// iommufd_fault).
 public final class FaultQueue: ContextObject, PageRequestHandler {
   /// Groups that the client has not read.
   private var unread: [PageRequestGroup] = []
   /// Groups that the client has read and not answered, by the cookie it got.
   private var unanswered: [UInt32: PageRequestGroup] = [:]
-  /// Cookies begin at 1. But the kernel's table marks 0 as taken by an entry of its own, which an answer
-  /// to 0 removes while others are out; from then on 0 is a cookie like any other.
+  /// Cookies begin at 1. But the kernel's table marks 0 as taken by an entry of its own, which an
+  /// answer to 0 removes while others are out; from then on 0 is a cookie like any other.
   private var canUseZero = false
   fileprivate weak var file: FaultQueueFile?
 
-  static func make(in context: Context) throws(Refusal) -> (queue: FaultQueue, file: any MachineFile) {
+  static func make(in context: Context) throws(Refusal) -> (
+    queue: FaultQueue, file: any MachineFile
+  ) {
     let queue = try context.reserve(FaultQueue(in: context))
     do throws(Refusal) {
       try context.failures.step()

@@ -1,8 +1,9 @@
 /// Disjoint closed intervals of 64-bit numbers, each with a value: a B+ tree.
 ///
-/// Every operation is logarithmic in the number of intervals. Beside its children an inner node keeps,
-/// for each child, an upper bound of the widest gap in front of any of the child's intervals; the
-/// search for free room skips what cannot hold it and tightens the bounds it found too high.
+/// Every operation is logarithmic in the number of intervals. Beside its children an inner node
+/// keeps, for each child, an upper bound of the widest gap in front of any of the child's
+/// intervals; the search for free room skips what cannot hold it and tightens the bounds it found
+/// too high.
 @safe struct IntervalMap<Value: BitwiseCopyable>: ~Copyable {
   struct Entry: BitwiseCopyable {
     var start: UInt64
@@ -197,8 +198,8 @@ extension IntervalMap {
 }
 
 extension IntervalMap {
-  /// The first maximal gap of at least `length` numbers that lies, clipped to `start...last`, in that
-  /// range: its first and last number.
+  /// The first maximal gap of at least `length` numbers that lies, clipped to `start...last`, in
+  /// that range: its first and last number.
   mutating func gap(
     ofAtLeast length: UInt64, from start: UInt64, through last: UInt64
   ) -> (first: UInt64, last: UInt64)? {

@@ -2,8 +2,8 @@
 let capacity = 32
 
 extension IntervalMap {
-  /// A leaf (starts, lasts, values) or an inner node (first keys, gap bounds, children); which one, the
-  /// level tells.
+  /// A leaf (starts, lasts, values) or an inner node (first keys, gap bounds, children); which one,
+  /// the level tells.
   @safe struct Node {
     var count = 0
     var next: UnsafeMutablePointer<Node>?

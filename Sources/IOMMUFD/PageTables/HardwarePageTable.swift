@@ -50,8 +50,9 @@ public final class PagingPageTable: HardwarePageTable {
   override var paging: PagingPageTable { self }
   public var pagingDomain: PagingDomain? { domain as? PagingDomain }
 
-  /// Makes a table that shows everything mapped in `space`. `attachFirst` attaches a device before the
-  /// space is filled in, `undo` detaches it when filling fails. The table is reserved, not published.
+  /// Makes a table that shows everything mapped in `space`. `attachFirst` attaches a device before
+  /// the space is filled in, `undo` detaches it when filling fails. The table is reserved, not
+  /// published.
   static func make(
     for space: IOAddressSpace, _ device: BoundDevice, _ options: DomainOptions, _ data: UserData?,
     attachFirst: (PagingPageTable) throws(Refusal) -> Void = { _ throws(Refusal) in },

@@ -77,7 +77,9 @@ struct Coverage {
     forEachSegment(first, last) {
       precondition($0 > 0, "a page lost a user that it did not have")
       return $0 - 1
-    } emptied: { freed.append(($0, $1)) }
+    } emptied: {
+      freed.append(($0, $1))
+    }
     for range in freed { uncovered(range.0, range.1) }
     if segments?.map.isEmpty == true { segments = nil }
   }

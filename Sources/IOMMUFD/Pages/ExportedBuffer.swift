@@ -35,8 +35,8 @@ public final class ExportedBuffer: MachineFile {
   public var status: FileStatus { FileStatus(mode: 0o600, byteCount: byteCount) }
   public func release() {}
 
-  /// The exporter takes the buffer back, or offers it again to those that map it anew: whoever maps it
-  /// now loses it either way.
+  /// The exporter takes the buffer back, or offers it again to those that map it anew: whoever maps
+  /// it now loses it either way.
   public func setRevoked(_ revoked: Bool) {
     isRevoked = revoked
     for use in uses where !use.area.pages.isRevoked && use.area.isFilled {

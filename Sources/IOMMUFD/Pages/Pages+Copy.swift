@@ -12,7 +12,8 @@ extension Pages {
         try unsafe caller.read(at: address, into: bytes)
       }
     }
-    try forEachPiece(start, bytes.count, writing: false) { (place, offset, count) throws(MemoryFault) in
+    try forEachPiece(start, bytes.count, writing: false) {
+      (place, offset, count) throws(MemoryFault) in
       let piece = unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[offset..<offset + count])
       try unsafe place.source.backing.read(at: place.offset, into: piece)
     }
@@ -27,7 +28,8 @@ extension Pages {
         try unsafe caller.write(at: address, from: bytes)
       }
     }
-    try forEachPiece(start, bytes.count, writing: true) { (place, offset, count) throws(MemoryFault) in
+    try forEachPiece(start, bytes.count, writing: true) {
+      (place, offset, count) throws(MemoryFault) in
       let piece = unsafe UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + count])
       try unsafe place.source.backing.write(at: place.offset, from: piece)
     }
@@ -42,7 +44,8 @@ extension Pages {
     return address &+ start
   }
 
-  /// Calls `body` with the place of each piece of the range: where it is pinned, or where it lies now.
+  /// Calls `body` with the place of each piece of the range: where it is pinned, or where it lies
+  /// now.
   private func forEachPiece(
     _ start: UInt64, _ byteCount: Int, writing: Bool,
     _ body: (SourceExtent, _ offset: Int, _ count: Int) throws(MemoryFault) -> Void

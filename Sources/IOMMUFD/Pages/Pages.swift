@@ -185,7 +185,8 @@ extension Pages {
 
   /// Calls `body` with each physically contiguous stretch of `first...last`, which is acquired.
   func forEachRun(
-    _ first: UInt64, _ last: UInt64, _ body: (_ first: UInt64, _ count: UInt64, PhysicalAddress) -> Bool
+    _ first: UInt64, _ last: UInt64,
+    _ body: (_ first: UInt64, _ count: UInt64, PhysicalAddress) -> Bool
   ) {
     if case .exportedBuffer(let buffer, let start) = backing {
       _ = body(first, last - first + 1, buffer.base.advanced(by: start + first << pageShift))

@@ -4,7 +4,8 @@ internal import IOMMUCore
 
 /// A queue in guest memory that the hardware reads by itself (kernel: iommufd_hw_queue).
 ///
-/// The hardware has its physical address, so its pages stay pinned, and mapped, as long as it exists.
+/// The hardware has its physical address, so its pages stay pinned, and mapped, as long as it
+/// exists.
 public final class HardwareQueueObject: ContextObject {
   private let virtualIOMMU: VirtualIOMMUObject
   private let pinned: (access: SoftwareAccess, iova: UInt64, byteCount: UInt64)
