@@ -33,4 +33,4 @@ conformance: release
 
 bench: release
 	Conformance/build
-	Conformance/run bench
+	Benchmarks/run

@@ -81,11 +81,14 @@ let package = Package(
     tests("IOMMUFDTests", of: ["CKernelABI", "Clients", "Hardware", "IOMMUCore", "IOMMUFD"]),
     tests("MachineTests", of: ["CKernelABI", "Clients", "Hardware", "IOMMUFD", "Machine"]),
     tests("MockTests", of: ["Mock", "IOMMUCore", "Hardware"]),
+    tests("ServerTests", of: ["CChannel", "CTestClient", "Clients", "Hardware", "Server"]),
     tests("TraceTests", of: ["Trace", "Clients"]),
     // A client that shows the machine at work, for `make demo` and the README.
     .executableTarget(
       name: "hello-iommu", dependencies: ["CKernelABI"], path: "Examples/hello-iommu"),
 
+    // What the library does on the wire, without the library.
+    .target(name: "CTestClient", dependencies: ["CChannel"], path: "Tests/CTestClient"),
     .target(
       name: "TestSupport", dependencies: ["Clients", "Hardware"], path: "Tests/TestSupport",
       swiftSettings: strict),

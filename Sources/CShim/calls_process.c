@@ -36,7 +36,8 @@ static int launch_with(const struct launch *launch, char *const *environment) {
     case FEXECVE: return REAL(fexecve)(launch->descriptor, arguments, environment);
     case EXECVEAT: return REAL(execveat)(launch->descriptor, launch->path, arguments, environment, launch->flags);
     case SPAWN:
-      return REAL(posix_spawn)(launch->child, launch->path, launch->actions, launch->attributes, arguments, environment);
+      return REAL(posix_spawn)(launch->child, launch->path, launch->actions, launch->attributes, arguments,
+                               environment);
     case SPAWNP:
       return REAL(posix_spawnp)(launch->child, launch->path, launch->actions, launch->attributes, arguments,
                                 environment);
@@ -122,7 +123,7 @@ static size_t count_arguments(const char *first, va_list arguments) {
 #define COLLECT_ARGUMENTS(first)                                                                                       \
   va_list rest;                                                                                                        \
   va_start(rest, first);                                                                                               \
-  size_t count = count_arguments(first, rest);                                                                                \
+  size_t count = count_arguments(first, rest);                                                                         \
   va_end(rest);                                                                                                        \
   char *list[count + 1];                                                                                               \
   list[0] = (char *)first;                                                                                             \

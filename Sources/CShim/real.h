@@ -17,17 +17,17 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#define REAL_FUNCTIONS(APPLY)                                                                                          \
-  APPLY(openat)             APPLY(fopen) APPLY(freopen) APPLY(fclose) APPLY(opendir) APPLY(scandir)                    \
-  APPLY(fstat)                           APPLY(fstatat) APPLY(statx)                                                    \
-  APPLY(faccessat) APPLY(readlinkat) APPLY(realpath)                   \
-  APPLY(close) APPLY(close_range) APPLY(closefrom) APPLY(dup) APPLY(dup2) APPLY(dup3) APPLY(fcntl)                     \
-  APPLY(read) APPLY(readv) APPLY(pread) APPLY(preadv) APPLY(preadv2)                                                   \
-  APPLY(write) APPLY(writev) APPLY(pwrite) APPLY(pwritev) APPLY(pwritev2)                                              \
-  APPLY(ioctl) APPLY(recvmsg) APPLY(recvmmsg)                                                                          \
-  APPLY(mmap) APPLY(munmap) APPLY(mremap) APPLY(madvise)                                                               \
-  APPLY(execve) APPLY(execvpe) APPLY(fexecve) APPLY(execveat) APPLY(posix_spawn) APPLY(posix_spawnp)                   \
-  APPLY(sigaction) APPLY(signal) APPLY(sigprocmask) APPLY(pthread_sigmask)                                             \
+#define REAL_FUNCTIONS(APPLY)                                                                                         \
+  APPLY(openat) APPLY(fopen) APPLY(freopen) APPLY(fclose) APPLY(opendir) APPLY(scandir)                               \
+  APPLY(fstat) APPLY(fstatat) APPLY(statx)                                                                            \
+  APPLY(faccessat) APPLY(readlinkat) APPLY(realpath)                                                                  \
+  APPLY(close) APPLY(close_range) APPLY(closefrom) APPLY(dup) APPLY(dup2) APPLY(dup3) APPLY(fcntl)                    \
+  APPLY(read) APPLY(readv) APPLY(pread) APPLY(preadv) APPLY(preadv2)                                                  \
+  APPLY(write) APPLY(writev) APPLY(pwrite) APPLY(pwritev) APPLY(pwritev2)                                             \
+  APPLY(ioctl) APPLY(recvmsg) APPLY(recvmmsg)                                                                         \
+  APPLY(mmap) APPLY(munmap) APPLY(mremap) APPLY(madvise)                                                              \
+  APPLY(execve) APPLY(execvpe) APPLY(fexecve) APPLY(execveat) APPLY(posix_spawn) APPLY(posix_spawnp)                  \
+  APPLY(sigaction) APPLY(signal) APPLY(sigprocmask) APPLY(pthread_sigmask)                                            \
   APPLY(chdir) APPLY(fchdir) APPLY(getxattr) APPLY(lgetxattr) APPLY(listxattr) APPLY(llistxattr)
 
 struct real_functions {

@@ -76,7 +76,8 @@ static void recover(struct viaduct_slot *slot, uint64_t owner, struct caller cal
 static uint32_t recover_own(struct viaduct_channel *channel, struct caller caller, uintptr_t frame) {
   uint64_t own = owner_word(caller);
   uint32_t held = 0, kept = 0;
-  for (uint32_t index = 0; index < VIADUCT_SLOTS; index++) held += atomic_load(&viaduct_state->slot_owner[index]) == own;
+  for (uint32_t index = 0; index < VIADUCT_SLOTS; index++)
+    held += atomic_load(&viaduct_state->slot_owner[index]) == own;
   bool absurd = held > VIADUCT_SLOTS / 2; /* no handlers nest so deep: jumps from ever deeper calls did this */
   for (uint32_t index = 0; held && index < VIADUCT_SLOTS; index++) {
     if (atomic_load(&viaduct_state->slot_owner[index]) != own) continue;

@@ -18,6 +18,7 @@ public protocol Caller: UserMemory {
 
 extension Caller {
   /// Copies a fixed-size value in.
+  @inlinable
   public func load<Value: BitwiseCopyable>(
     _ type: Value.Type, at address: UInt64, zero: Value
   ) throws(Refusal) -> Value {
@@ -33,6 +34,7 @@ extension Caller {
   }
 
   /// Copies a fixed-size value out.
+  @inlinable
   public func store<Value: BitwiseCopyable>(
     _ value: Value, at address: UInt64
   ) throws(Refusal) {

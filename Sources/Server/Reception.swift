@@ -3,6 +3,19 @@ import CHost
 import Clients
 import Glibc
 
+/// Who may be a client: the host's own user, the superuser, and whatever the host has started.
+private func isWelcome(_ process: Int32, user: UInt32) -> Bool {
+  if user == geteuid() || user == 0 { return true }
+  let (host, depthLimit) = (getpid(), 64)
+  var ancestor = process
+  for _ in 0..<depthLimit where ancestor > 1 {
+    let status = readWholeFile("/proc/\(ancestor)/status") ?? []
+    ancestor = statusValue("PPid", in: status).flatMap { Int32($0) } ?? 0
+    if ancestor == host { return true }
+  }
+  return false
+}
+
 /// The main loop: takes clients and their messages, and notices what ends.
 final class Reception {
   /// Connections that have not said anything yet.
@@ -141,6 +154,10 @@ final class Reception {
       return true
     }
     let process = peer.pidfd >= 0 ? Descriptor(owning: peer.pidfd) : nil
+    guard isWelcome(peer.process, user: peer.user) else {
+      reply(to: connection, error: EACCES)
+      return true
+    }
     guard message.version == VIADUCT_VERSION else {
       reply(to: connection, error: EPROTO)
       return true

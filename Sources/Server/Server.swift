@@ -27,6 +27,7 @@ public final class Server {
         throw ServerError("cannot listen at \(socketPath): \(errorText(-listening))")
       }
       listener = Descriptor(owning: listening)
+      if configuration.socketPath == nil { Self.admitDescendants(directory, socketPath) }
       do throws(SystemError) {
         core = try Core(configuration, directory: directory, makeMachine: makeMachine)
         reception = try Reception(core: core, listener: listener)
@@ -74,7 +75,9 @@ public final class Server {
 
   private static func makeDirectory() throws(ServerError) -> String {
     let runtime = unsafe getenv("XDG_RUNTIME_DIR").map { unsafe String(cString: $0) }
-    for base in [runtime, "/tmp"].compactMap({ $0 }) where base.hasPrefix("/") {
+    // A longer path would not fit into a socket's address.
+    for base in [runtime, "/tmp"].compactMap({ $0 })
+    where base.hasPrefix("/") && base.utf8.count < 64 {
       var template = Array((base + "/viaduct-XXXXXX").utf8CString)
       let made = unsafe template.withUnsafeMutableBufferPointer { buffer -> String? in
         guard let base = buffer.baseAddress, let name = unsafe mkdtemp(base) else { return nil }
@@ -83,6 +86,14 @@ public final class Server {
       if let made { return made }
     }
     throw ServerError("cannot make a directory in $XDG_RUNTIME_DIR or /tmp: \(errorText(errno))")
+  }
+
+  /// A privileged host lets clients that give up their privileges come in; who they are is checked
+  /// when they do.
+  private static func admitDescendants(_ directory: String, _ socketPath: String) {
+    guard geteuid() == 0 else { return }
+    unsafe chmod(directory, 0o711)
+    unsafe chmod(socketPath, 0o666)
   }
 
   /// Removes a socket that nobody listens at; refuses one that is in use, and other files.

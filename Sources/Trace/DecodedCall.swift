@@ -16,6 +16,7 @@ enum DecodedValue: Equatable {
   init(_ number: UInt64, width: Int, kind: FieldKind) {
     switch kind {
     case .number: self = .number(number)
+    case .newDescriptor: self = .name("new")
     case .descriptor:
       let unused = UInt64(64 - width * 8)
       self = .signed(Int64(bitPattern: number << unused) >> Int64(unused))

@@ -14,6 +14,8 @@ enum FieldKind: Sendable {
   case number
   /// A descriptor, which can be -1.
   case descriptor
+  /// A descriptor that the client gets after the call: its number is not known yet.
+  case newDescriptor
   case address
   /// A number of bytes.
   case length

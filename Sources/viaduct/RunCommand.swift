@@ -33,6 +33,10 @@ struct RunCommand: ParsableCommand {
     if words.isEmpty {
       throw ValidationError("Which program? For example: viaduct run -- ./my-program")
     }
+    if connect != nil && options.areChosen {
+      throw ValidationError(
+        "With --connect the machine is the server's: give its options to `viaduct serve`.")
+    }
   }
 
   private var words: [String] { Array(command.first == "--" ? command.dropFirst() : command[...]) }
@@ -49,14 +53,19 @@ struct RunCommand: ParsableCommand {
 
     host_take_signals()
     var server: Server?
-    if connect == nil {
+    let socketPath: String
+    if let connect {
+      socketPath = absolutePath(connect)
+      try checkServer(at: socketPath)
+    } else {
       let made = try options.makeServer(at: nil)
       try made.start()
       server = made
+      socketPath = made.socketPath
     }
     let status: Int32
     do throws(ProgramError) {
-      let process = try program.start(socketPath: server?.socketPath ?? connect ?? "")
+      let process = try program.start(socketPath: socketPath)
       status = host_supervise(process)
     } catch {
       server?.stop()
@@ -68,5 +77,14 @@ struct RunCommand: ParsableCommand {
     var code: Int32 = 0
     if unsafe host_was_killed(status, &code) { host_end_by(code) }
     throw ExitCode(code)
+  }
+
+  private func checkServer(at path: String) throws {
+    let connection = unsafe host_connect(path)
+    guard connection >= 0 else {
+      complain(CommandError("no server answers at \(path)", errno: -connection).description)
+      throw ExitCode(126)
+    }
+    close(connection)
   }
 }

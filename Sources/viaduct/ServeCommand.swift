@@ -20,7 +20,7 @@ struct ServeCommand: ParsableCommand {
 
   func run() throws {
     host_take_signals()
-    let server = try options.makeServer(at: socket)
+    let server = try options.makeServer(at: socket.map(absolutePath))
     try server.start()
     writeLine("viaduct: listening at \(server.socketPath)", to: STDOUT_FILENO)
     writeLine(

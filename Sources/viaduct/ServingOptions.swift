@@ -50,6 +50,14 @@ struct ServingOptions: ParsableArguments {
   @Flag(help: "Write the trace as JSON, one object a line.")
   var json = false
 
+  /// Whether anything differs from what `run` does by itself.
+  var areChosen: Bool {
+    let plain = ServerConfiguration()
+    return machine != "mock" || hasPrivateMachines || memlock != plain.lockedMemory
+      || memory != plain.memory || descriptors != plain.descriptors || failNth != nil
+      || trace != nil
+  }
+
   func validate() throws {
     guard MachineCatalogue.maker(of: machine) != nil else {
       let known = MachineCatalogue.entries.map(\.name).joined(separator: ", ")

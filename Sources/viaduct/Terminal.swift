@@ -18,6 +18,14 @@ func variable(_ name: String) -> String? {
   return unsafe String(cString: value)
 }
 
+/// A path that stays good when a client changes its directory.
+func absolutePath(_ path: String) -> String {
+  if path.hasPrefix("/") { return path }
+  guard let current = unsafe getcwd(nil, 0) else { return path }
+  defer { unsafe free(current) }
+  return unsafe String(cString: current) + "/" + path
+}
+
 /// Why a command did not do what was asked.
 struct CommandError: Error, CustomStringConvertible {
   let description: String

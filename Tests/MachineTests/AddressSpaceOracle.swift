@@ -18,7 +18,7 @@ enum Outcome: Equatable {
 /// The rules of the interface for address spaces, as plainly as they can be written: lists that are
 /// searched from the start, and everything derived anew each time.
 struct AddressSpaceOracle {
-  /// What one map call took; copies share it, and a page of it is pinned once however many share it.
+  /// What one map call took; copies share it, and its pages are pinned once however many do.
   final class Source {
     /// The process's address of its first page; a file counts by its view in the process.
     let base: UInt64
@@ -83,7 +83,8 @@ struct AddressSpaceOracle {
   }
 
   func freeIDs(_ count: Int) -> [UInt32] {
-    Array((1 as UInt32...10000).lazy.filter { !usedIDs.contains($0) }.prefix(count))
+    let used = usedIDs
+    return Array((UInt32(1)...10000).lazy.filter { !used.contains($0) }.prefix(count))
   }
 
   func index(ofSpace id: UInt32) -> Int? { spaces.firstIndex { $0.id == id } }

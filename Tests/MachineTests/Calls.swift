@@ -2,12 +2,17 @@ import CKernelABI
 import Clients
 import TestSupport
 
+/// Stands in for a file whose release is the test's business.
+private final class ClosedFile: MachineFile {
+  let name = "closed"
+  let status = FileStatus(mode: 0)
+  func release() {}
+}
+
 /// The commands as a client would wrap them; each throws what the kernel refused.
 extension Client {
   /// Where data goes that an argument points to.
   static var scratch: UInt64 { 0x7000_4000 }
-  static var byUser: UInt64 { 0 }
-  static var byProcess: UInt64 { 1 }
 
   typealias TestArguments = iommu_test_arguments
 
@@ -32,6 +37,14 @@ extension Client {
   }
 
   func close(_ number: UInt32) { caller.close(Int32(bitPattern: number)) }
+
+  /// Closes the context's file and every other one, but for some that the test releases itself.
+  func close(keeping numbers: UInt32...) {
+    for number in numbers {
+      caller.descriptors[Int32(bitPattern: number)] = .machine(ClosedFile())
+    }
+    close()
+  }
 
   // MARK: address spaces
 

@@ -171,7 +171,7 @@ struct PublicCommandTests {
           .u32(6), .u64(0x7f00_0000_1000), .u32(0xdead_beef), .u32(8), .u32(2), .u32(0),
         ]), result: -22)),
     Golden(
-      "IOMMU_FAULT_QUEUE_ALLOC{} = 0, fault=7, fd=12",
+      "IOMMU_FAULT_QUEUE_ALLOC{} = 0, fault=7, fd=new",
       call(
         0x3b8e, sized([.u32(0), .u32(0), .u32(0)]), sized([.u32(0), .u32(7), .u32(12)]))),
   ]
@@ -196,7 +196,7 @@ struct PublicCommandTests {
         0x3b91, sized([.u32(8), .u32(2), .u32(0), .u64(0x99)]),
         sized([.u32(8), .u32(2), .u32(9), .u64(0x99)]))),
     Golden(
-      "IOMMU_VEVENTQ_ALLOC{viommu=8, type=SELFTEST, depth=2} = 0, veventq=10, fd=13",
+      "IOMMU_VEVENTQ_ALLOC{viommu=8, type=SELFTEST, depth=2} = 0, veventq=10, fd=new",
       call(
         0x3b93,
         sized([.u32(0), .u32(8), .u32(0xbeef_beef), .u32(2), .u32(0), .u32(0), .u32(0)]),

@@ -55,7 +55,7 @@ struct TestCommandTests {
 
   static let accesses: [Golden] = [
     golden(
-      "CREATE_ACCESS{ioas=1, flags=NEEDS_PIN_PAGES} = 0, access_fd=7", 5, id: 1,
+      "CREATE_ACCESS{ioas=1, flags=NEEDS_PIN_PAGES} = 0, access_fd=new", 5, id: 1,
       [.u32(0), .u32(1)], [.u32(7), .u32(1)]),
     golden("DESTROY_ACCESS_PAGES{access_fd=7, pages=1} = 0", 6, id: 7, [.u32(1)]),
     golden(

@@ -131,7 +131,8 @@ struct viaduct_mapping {
 /* Messages over the socket. The host answers each with a struct viaduct_reply. */
 enum viaduct_message_kind {
   VIADUCT_HELLO = 1,          /* -> the channel, as a descriptor */
-  VIADUCT_CLAIM = 2,          /* value = token -> the descriptor, then a second reply once the host has closed its copy */
+  VIADUCT_CLAIM = 2,          /* value = token -> the descriptor, then a second reply when the host has closed
+                                 its own copy of it */
   VIADUCT_PROVIDE_MESSAGE = 3, /* value = descriptor number; the descriptor travels with the message */
 };
 

@@ -90,7 +90,7 @@ enum TableCommands {
       [
         .option("flags", \.flags, .flags([])),
         .output("fault", \.out_fault_id, .number),
-        .output("fd", \.out_fault_fd, .descriptor),
+        .output("fd", \.out_fault_fd, .newDescriptor),
       ]),
   ]
 }

@@ -109,7 +109,7 @@ enum TestCommands {
       "CREATE_ACCESS", .ioas, iommu_test_create_access.self,
       [
         .option("flags", \.flags, .flags(accessFlags)),
-        .output("access_fd", \.out_access_fd, .descriptor),
+        .output("access_fd", \.out_access_fd, .newDescriptor),
       ]),
     IOMMU_TEST_OP_DESTROY_ACCESS_PAGES: layout(
       "DESTROY_ACCESS_PAGES", .access, iommu_test_destroy_access_pages.self,

@@ -45,7 +45,7 @@ enum VirtualCommands {
         .input("depth", \.veventq_depth, .number),
         .option("flags", \.flags, .flags([])),
         .output("veventq", \.out_veventq_id, .number),
-        .output("fd", \.out_veventq_fd, .descriptor),
+        .output("fd", \.out_veventq_fd, .newDescriptor),
       ]),
     IOMMUFD_CMD_HW_QUEUE_ALLOC: .structure(
       "IOMMU_HW_QUEUE_ALLOC", iommu_hw_queue_alloc.self,
