@@ -21,7 +21,7 @@ test:
 	$(SWIFT) test --quiet
 
 release:
-	$(SWIFT) build -c release
+	$(SWIFT) build -c release --static-swift-stdlib
 
 # An example client, unmodified, on a machine of its own.
 demo: release

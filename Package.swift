@@ -8,8 +8,8 @@ let strict: [SwiftSetting] = [
   .enableUpcomingFeature("ExistentialAny"),
 ]
 
-/// The machine runs on one thread at a time, under the server's lock: debug builds check exclusive
-/// access, release builds do not pay for it (a third of a map call).
+/// The machine's modules are checked for exclusive access in debug builds, which all tests use;
+/// release builds do not pay for it: a quarter of a small map call (Docs/Decisions/0007).
 let machine: [SwiftSetting] =
   strict + [
     .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))
@@ -70,7 +70,9 @@ let package = Package(
       imports: ["Clients", "Hardware", "IOMMUCore", "IOMMUFD", "Mock", "MockCommands"]),
 
     // The only part with threads, locks and the operating system.
-    layer("Server", imports: ["CChannel", "CHost", "Clients", "Hardware"]),
+    .target(
+      name: "Server", dependencies: ["CChannel", "CHost", "Clients", "Hardware"],
+      swiftSettings: strict),
     .executableTarget(
       name: "viaduct",
       dependencies: [

@@ -25,13 +25,14 @@ struct RunCommand: ParsableCommand {
   @OptionGroup var options: ServingOptions
 
   @Argument(
-    parsing: .captureForPassthrough,
+    parsing: .postTerminator,
     help: ArgumentHelp("The program and its arguments, after `--`.", valueName: "command"))
   var command: [String] = []
 
   func validate() throws {
-    if words.isEmpty {
-      throw ValidationError("Which program? For example: viaduct run -- ./my-program")
+    if command.isEmpty {
+      throw ValidationError(
+        "Which program? It comes after `--`: viaduct run -- ./my-program")
     }
     if connect != nil && options.areChosen {
       throw ValidationError(
@@ -39,12 +40,10 @@ struct RunCommand: ParsableCommand {
     }
   }
 
-  private var words: [String] { Array(command.first == "--" ? command.dropFirst() : command[...]) }
-
   func run() throws {
     let program: Program
     do throws(ProgramError) {
-      program = try Program(words)
+      program = try Program(command)
     } catch {
       complain(error.description)
       throw ExitCode(error.exitStatus)

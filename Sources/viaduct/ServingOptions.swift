@@ -63,6 +63,7 @@ struct ServingOptions: ParsableArguments {
       let known = MachineCatalogue.entries.map(\.name).joined(separator: ", ")
       throw ValidationError("There is no machine '\(machine)'. Known machines: \(known).")
     }
+    if failNth == 0 { throw ValidationError("--fail-nth counts from 1.") }
     if json && trace == nil { throw ValidationError("--json is about the trace: add --trace.") }
   }
 

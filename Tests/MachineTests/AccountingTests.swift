@@ -260,10 +260,8 @@ struct ChangeProcessTests {
     try client.mapFile(space, 50, 0, 0x3000)
     let peer = Peer(of: client)
     peer.process.lockedMemoryLimit = 5
-    withKnownIssue("the user's own pages are not counted twice while they move") {
-      #expect(refusal { () throws(Refusal) in try peer.changeProcess() } == .ENOMEM)
-      #expect((process.pinnedPages, peer.process.pinnedPages) == (3, 0))
-    }
+    #expect(refusal { () throws(Refusal) in try peer.changeProcess() } == .ENOMEM)
+    #expect((process.pinnedPages, peer.process.pinnedPages) == (3, 0))
     peer.process.lockedMemoryLimit = 6
     try peer.changeProcess()
     #expect((process.pinnedPages, peer.process.pinnedPages) == (0, 3))

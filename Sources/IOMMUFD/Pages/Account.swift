@@ -11,12 +11,15 @@ struct Account {
     case process
   }
 
-  var mode: Mode
-  var process: any ClientProcess
+  let mode: Mode
+  /// As it was when the account was opened; the process may become another user since.
+  let userID: UInt32
+  let process: any ClientProcess
   private let environment: Environment
 
   init(mode: Mode, process: any ClientProcess, in environment: Environment) {
     self.mode = mode
+    userID = process.userID
     self.process = process
     self.environment = environment
   }
@@ -35,17 +38,25 @@ struct Account {
     return Self(mode: mode, process: process, in: context.environment)
   }
 
+  /// The account of the same mode with another process.
+  func with(_ process: any ClientProcess) -> Self {
+    Self(mode: mode, process: process, in: environment)
+  }
+
+  /// Whether pages that move between the two change nobody's count.
+  func isSame(as other: Self) -> Bool {
+    process === other.process && (mode != .user || userID == other.userID)
+  }
+
   func charge(_ pages: UInt64) throws(Refusal) {
     switch mode {
     case .none: break
     case .user:
-      if let limit = process.lockedMemoryLimit {
-        let locked = environment.lockedPagesByUser[process.userID, default: 0]
-        guard locked + pages <= limit else {
-          throw Refusal(.ENOMEM, because: "the user's limit of locked memory is reached")
-        }
-        environment.lockedPagesByUser[process.userID] = locked + pages
+      let locked = environment.lockedPagesByUser[userID, default: 0] + pages
+      if let limit = process.lockedMemoryLimit, locked > limit {
+        throw Refusal(.ENOMEM, because: "the user's limit of locked memory is reached")
       }
+      environment.lockedPagesByUser[userID] = locked
     case .process:
       if let limit = process.lockedMemoryLimit {
         guard UInt64(process.lockedPages) + pages <= limit else {
@@ -61,9 +72,7 @@ struct Account {
     switch mode {
     case .none: break
     case .user:
-      if let locked = environment.lockedPagesByUser[process.userID] {
-        environment.lockedPagesByUser[process.userID] = locked > pages ? locked - pages : nil
-      }
+      environment.lockedPagesByUser[userID, default: 0] -= pages
     case .process:
       process.lockedPages -= Int(pages)
     }
@@ -74,8 +83,9 @@ struct Account {
 extension Pages {
   /// Counts the pinned pages for another process. `settle` or `moveBack` must follow.
   func move(to process: any ClientProcess) throws(Refusal) {
-    var next = account
-    next.process = process
+    let next = account.with(process)
+    // The new account pays before the old one is relieved, even where both are the same user's.
+    guard !next.isSame(as: account) else { return }
     try next.charge(pinnedCount)
     former = account
     account = next
