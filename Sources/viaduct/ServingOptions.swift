@@ -44,7 +44,8 @@ struct ServingOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Write each call down: to standard error, or, as --trace=FILE, to a file.", valueName: "file"))
+      "Write each call down: to standard error, or, as --trace=FILE, to a file.", valueName: "file")
+  )
   var trace: String?
 
   @Flag(help: "Write the trace as JSON, one object a line.")
