@@ -34,7 +34,8 @@ let package = Package(
     .executable(name: "libviaduct.so", targets: ["CShim"]),
   ],
   dependencies: [
-    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
   ],
   targets: [
     // C: the kernel's structures, the channel between shim and host, the shim, and the host's syscalls.
@@ -69,6 +70,9 @@ let package = Package(
       "Machine",
       imports: ["Clients", "Hardware", "IOMMUCore", "IOMMUFD", "Mock", "MockCommands"]),
 
+    // The text that stands for a machine. Apart, so that who has no text needs no YAML.
+    layer("Descriptions", imports: ["Machine", .product(name: "Yams", package: "Yams")]),
+
     // The only part with threads, locks and the operating system.
     .target(
       name: "Server", dependencies: ["CChannel", "CHost", "Clients", "Hardware"],
@@ -76,10 +80,11 @@ let package = Package(
     .executableTarget(
       name: "viaduct",
       dependencies: [
-        "CHost", "Clients", "Server", "Machine", "Trace",
+        "CHost", "Clients", "Descriptions", "Machine", "Server", "Trace",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], swiftSettings: strict),
 
+    tests("DescriptionsTests", of: ["Descriptions", "Machine"]),
     tests("IOMMUFDTests", of: ["CKernelABI", "Clients", "Hardware", "IOMMUCore", "IOMMUFD"]),
     tests("MachineTests", of: ["CKernelABI", "Clients", "Hardware", "IOMMUFD", "Machine"]),
     tests("MockTests", of: ["Mock", "IOMMUCore", "Hardware"]),

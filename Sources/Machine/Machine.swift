@@ -23,12 +23,12 @@ public final class Machine: ServedMachine {
     var thread: Int32
   }
 
-  /// A machine with the mock unit and its test commands.
-  public init(sharedPages: any SharedPagesProvider) {
+  public init(_ description: MachineDescription = .mock, sharedPages: any SharedPagesProvider) {
     physicalMemory = PhysicalMemory()
     unit = MockUnit(failures: failures)
     let commands = CommandTable()
-    commands.add(TestCommand.self)
+    // Without its commands nothing reaches the mock unit.
+    if description.units.contains(.mock) { commands.add(TestCommand.self) }
     environment = Environment(
       failures: failures, physicalMemory: physicalMemory, sharedPages: sharedPages,
       commands: commands, services: [unit])

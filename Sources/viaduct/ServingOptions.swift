@@ -1,5 +1,6 @@
 import ArgumentParser
 import Clients
+import Machine
 import Server
 
 extension ServerConfiguration.MemoryAccess: ExpressibleByArgument {}
@@ -10,7 +11,8 @@ extension ServerConfiguration.LockedMemory: ExpressibleByArgument {}
 struct ServingOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "The machine to serve; `viaduct machines` lists them.", valueName: "name"))
+      "The machine to serve: one that `viaduct machines` lists, or a file that describes one.",
+      valueName: "name|file"))
   var machine = "mock"
 
   @Flag(
@@ -20,9 +22,12 @@ struct ServingOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Whether pinned memory counts against the client's RLIMIT_MEMLOCK or nothing limits it.",
+      """
+      Whether pinned memory counts against the client's RLIMIT_MEMLOCK or nothing limits it. \
+      (default: as the machine is described, else unlimited)
+      """,
       valueName: "unlimited|client"))
-  var memlock = ServerConfiguration.LockedMemory.unlimited
+  var memlock: ServerConfiguration.LockedMemory?
 
   @Option(
     help: ArgumentHelp(
@@ -54,15 +59,18 @@ struct ServingOptions: ParsableArguments {
   /// Whether anything differs from what `run` does by itself.
   var areChosen: Bool {
     let plain = ServerConfiguration()
-    return machine != "mock" || hasPrivateMachines || memlock != plain.lockedMemory
+    return machine != "mock" || hasPrivateMachines || memlock != nil
       || memory != plain.memory || descriptors != plain.descriptors || failNth != nil
       || trace != nil
   }
 
   func validate() throws {
-    guard MachineCatalogue.maker(of: machine) != nil else {
-      let known = MachineCatalogue.entries.map(\.name).joined(separator: ", ")
-      throw ValidationError("There is no machine '\(machine)'. Known machines: \(known).")
+    if !MachineCatalogue.isFile(machine) {
+      do throws(CommandError) {
+        _ = try MachineCatalogue.description(of: machine)
+      } catch {
+        throw ValidationError(error.description)
+      }
     }
     if failNth == 0 { throw ValidationError("--fail-nth counts from 1.") }
     if json && trace == nil { throw ValidationError("--json is about the trace: add --trace.") }
@@ -70,17 +78,22 @@ struct ServingOptions: ParsableArguments {
 
   /// A server as asked for, not yet started.
   func makeServer(at socketPath: String?) throws -> Server {
-    guard let maker = MachineCatalogue.maker(of: machine) else {
-      throw ValidationError("There is no machine '\(machine)'.")
+    let machine: MachineDescription
+    do throws(CommandError) {
+      machine = try MachineCatalogue.description(of: self.machine)
+    } catch {
+      complain(error.description)
+      throw ExitCode(64)
     }
     var configuration = ServerConfiguration()
     configuration.socketPath = socketPath
     configuration.hasPrivateMachines = hasPrivateMachines
-    configuration.lockedMemory = memlock
+    configuration.lockedMemory =
+      memlock ?? (machine.lockedMemory == .client ? .client : .unlimited)
     configuration.memory = memory
     configuration.descriptors = descriptors
     configuration.failNth = failNth
     configuration.observer = try trace.map { try CallLog(path: $0, isJSON: json) }
-    return try Server(configuration, makeMachine: maker)
+    return try Server(configuration, makeMachine: { Machine(machine, sharedPages: $0) })
   }
 }

@@ -15,8 +15,8 @@ final class Client {
   private static var argumentAddress: UInt64 { 0x7000_0000 }
   static var buffer: UInt64 { 0x1000_0000 }
 
-  init() throws {
-    machine = Machine(sharedPages: provider)
+  init(_ description: MachineDescription = .mock) throws {
+    machine = Machine(description, sharedPages: provider)
     process = SimulatedProcess(memory: machine.physicalMemory)
     process.map(Self.argumentAddress, byteCount: 0x10000)
     process.map(Self.buffer, byteCount: 0x10_0000)

@@ -21,6 +21,15 @@ struct MachineTests {
     #expect(client.errno { () throws(Refusal) in try client.destroy(device.table) } == .ENOENT)
   }
 
+  @Test func withoutTheMockUnitThereAreNoTestCommands() throws {
+    let client = try Client(.bare)
+    let space = try client.makeSpace()
+    #expect(
+      client.errno { () throws(Refusal) in _ = try client.makeDevice(on: space) } == .ENOTTY)
+    let iova = try client.map(space, Client.buffer, 0x3000)
+    #expect(try client.unmap(space, iova, 0x3000) == 0x3000)
+  }
+
   @Test func aClosedContextLeavesNothing() throws {
     let client = try Client()
     let space = try client.makeSpace()
