@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <malloc.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
@@ -26,6 +27,8 @@ static void fill_taken(sigset_t *set) {
   for (size_t index = 0; index < sizeof taken / sizeof *taken; index++)
     sigaddset(set, taken[index]);
 }
+
+void host_use_one_heap(void) { mallopt(M_ARENA_MAX, 1); }
 
 void host_take_signals(void) {
   sigset_t set;

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CHost
 import Clients
 import Machine
 import Server
@@ -85,6 +86,7 @@ struct ServingOptions: ParsableArguments {
       complain(error.description)
       throw ExitCode(64)
     }
+    host_use_one_heap()
     var configuration = ServerConfiguration()
     configuration.socketPath = socketPath
     configuration.hasPrivateMachines = hasPrivateMachines

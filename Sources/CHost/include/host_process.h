@@ -9,6 +9,10 @@
    */
 void host_take_signals(void);
 
+/* Keeps all memory in one heap: calls come one at a time, so that a heap for each thread would only
+   hold on to what the largest client of each once needed. Before any thread is started. */
+void host_use_one_heap(void);
+
 /* Starts a program with this process's environment and the signal mask it had at the start; the
    error is negated. */
 int host_spawn(const char *path, char *const arguments[], int32_t *process);
