@@ -47,10 +47,29 @@ static void run(int fd, enum replacement how) {
   if (failures != before) printf("with replacement %d\n", (int)how);
 }
 
+/* What stays where it was is still the same memory. */
+static void run_in_place(int fd) {
+  uint32_t ioas, page_table, device;
+  REQUIRE(ioas_alloc(fd, &ioas) == 0);
+  REQUIRE(mock_device(fd, ioas, &page_table, &device) == 0);
+  uint8_t *memory = private_pages(NULL, 3 * LENGTH);
+  CHECK(munmap(memory + LENGTH, 2 * LENGTH) == 0); /* room to grow into */
+  CHECK(ioas_map(fd, ioas, memory, LENGTH, MAP_IOVA) == 0);
+  CHECK(mremap(memory, LENGTH, 2 * LENGTH, 0) == memory);
+  CHECK(check_map(fd, page_table, memory, LENGTH, MAP_IOVA) == 0);
+  CHECK(mremap(memory, 2 * LENGTH, LENGTH / 2, 0) == memory);
+  CHECK(check_map(fd, page_table, memory, LENGTH / 2, MAP_IOVA) == 0);
+  CHECK_ERROR(EINVAL, munmap(memory + 1, LENGTH));
+  CHECK(check_map(fd, page_table, memory, LENGTH / 2, MAP_IOVA) == 0);
+  CHECK(ioas_unmap(fd, ioas, MAP_IOVA, LENGTH) == LENGTH);
+  munmap(memory, LENGTH / 2);
+}
+
 int main(void) {
   int fd = open_iommu(O_CLOEXEC);
   REQUIRE(fd >= 0);
   for (int how = UNMAP_AND_MAP; how <= DROP_PAGES; how++) run(fd, (enum replacement)how);
+  run_in_place(fd);
   close(fd);
   return finish_tests();
 }

@@ -20,6 +20,7 @@
 extern char **environ;
 
 static sigset_t mask_at_start;
+static sigset_t defaults_at_start;
 
 static void fill_taken(sigset_t *set) {
   static const int taken[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
@@ -36,6 +37,11 @@ void host_take_signals(void) {
   sigprocmask(SIG_BLOCK, &set, &mask_at_start);
   /* Inherited as ignored, it would hide the end of the client. */
   signal(SIGCHLD, SIG_DFL);
+  /* Clients may break a lease of ours, and readers of a trace may go; neither ends the host. */
+  sigemptyset(&defaults_at_start);
+  static const int ignored[] = {SIGIO, SIGPIPE};
+  for (size_t index = 0; index < sizeof ignored / sizeof *ignored; index++)
+    if (signal(ignored[index], SIG_IGN) == SIG_DFL) sigaddset(&defaults_at_start, ignored[index]);
 }
 
 int host_spawn(const char *path, char *const arguments[], int32_t *process) {
@@ -43,7 +49,8 @@ int host_spawn(const char *path, char *const arguments[], int32_t *process) {
   int error = posix_spawnattr_init(&attributes);
   if (error != 0) return -error;
   posix_spawnattr_setsigmask(&attributes, &mask_at_start);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+  posix_spawnattr_setsigdefault(&attributes, &defaults_at_start);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
   pid_t made;
   error = posix_spawn(&made, path, NULL, &attributes, arguments, environ);
   posix_spawnattr_destroy(&attributes);
@@ -51,7 +58,17 @@ int host_spawn(const char *path, char *const arguments[], int32_t *process) {
   return -error;
 }
 
+/* Each open file of a client takes a descriptor here. Not before a program is started: it would
+   inherit the limit. */
+static void raise_descriptor_limit(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int host_supervise(int32_t process) {
+  raise_descriptor_limit();
   sigset_t set;
   fill_taken(&set);
   for (;;) {
@@ -67,6 +84,7 @@ int host_supervise(int32_t process) {
 }
 
 int host_wait_for_end(void) {
+  raise_descriptor_limit();
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGINT);

@@ -90,7 +90,7 @@ int host_receive(int socket, void *bytes, size_t count, int *descriptor) {
   struct msghdr header = {.msg_iov = &vector,
                           .msg_iovlen = 1,
                           .msg_control = &control,
-                          .msg_controllen = sizeof control.space};
+                          .msg_controllen = CMSG_LEN(sizeof(int))}; /* with room for two, two would come */
   *descriptor = -1;
   ssize_t length = recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
   if (length < 0) return -errno;

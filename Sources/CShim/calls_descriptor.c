@@ -1,6 +1,7 @@
 /* Calls on descriptors: reading, writing, ioctl, duplicating, closing, receiving. */
 #include "shim.h"
 
+#include <asm/ioctls.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <string.h>
@@ -76,9 +77,11 @@ EXPORT ssize_t write(int descriptor, const void *buffer, size_t count) {
   TRANSFER(VIADUCT_WRITE, POSITION_CURRENT, REAL(write)(descriptor, buffer, count))
 }
 EXPORT ssize_t pread(int descriptor, void *buffer, size_t count, off_t offset) {
+  if (offset < 0) return REAL(pread)(descriptor, buffer, count, offset); /* EINVAL */
   TRANSFER(VIADUCT_READ, offset, REAL(pread)(descriptor, buffer, count, offset))
 }
 EXPORT ssize_t pwrite(int descriptor, const void *buffer, size_t count, off_t offset) {
+  if (offset < 0) return REAL(pwrite)(descriptor, buffer, count, offset); /* EINVAL */
   TRANSFER(VIADUCT_WRITE, offset, REAL(pwrite)(descriptor, buffer, count, offset))
 }
 EXPORT ssize_t readv(int descriptor, const struct iovec *vectors, int count) {
@@ -88,15 +91,19 @@ EXPORT ssize_t writev(int descriptor, const struct iovec *vectors, int count) {
   TRANSFER_VECTOR(VIADUCT_WRITE, POSITION_CURRENT, REAL(writev)(descriptor, vectors, count))
 }
 EXPORT ssize_t preadv(int descriptor, const struct iovec *vectors, int count, off_t offset) {
+  if (offset < 0) return REAL(preadv)(descriptor, vectors, count, offset); /* EINVAL */
   TRANSFER_VECTOR(VIADUCT_READ, offset, REAL(preadv)(descriptor, vectors, count, offset))
 }
 EXPORT ssize_t pwritev(int descriptor, const struct iovec *vectors, int count, off_t offset) {
+  if (offset < 0) return REAL(pwritev)(descriptor, vectors, count, offset); /* EINVAL */
   TRANSFER_VECTOR(VIADUCT_WRITE, offset, REAL(pwritev)(descriptor, vectors, count, offset))
 }
 EXPORT ssize_t preadv2(int descriptor, const struct iovec *vectors, int count, off_t offset, int flags) {
+  if (offset < POSITION_CURRENT) return REAL(preadv2)(descriptor, vectors, count, offset, flags); /* EINVAL */
   TRANSFER_VECTOR(VIADUCT_READ, offset, REAL(preadv2)(descriptor, vectors, count, offset, flags))
 }
 EXPORT ssize_t pwritev2(int descriptor, const struct iovec *vectors, int count, off_t offset, int flags) {
+  if (offset < POSITION_CURRENT) return REAL(pwritev2)(descriptor, vectors, count, offset, flags); /* EINVAL */
   TRANSFER_VECTOR(VIADUCT_WRITE, offset, REAL(pwritev2)(descriptor, vectors, count, offset, flags))
 }
 
@@ -165,7 +172,9 @@ EXPORT int ioctl(int descriptor, unsigned long command, ...) {
   void *argument = va_arg(arguments, void *);
   va_end(arguments);
   long result;
-  if (!descriptor_maybe_ours(descriptor) || !control(descriptor, command, (uintptr_t)argument, &result))
+  /* Of the descriptor, not of the file behind it. */
+  bool is_flag = command == FIOCLEX || command == FIONCLEX || command == FIONBIO;
+  if (is_flag || !descriptor_maybe_ours(descriptor) || !control(descriptor, command, (uintptr_t)argument, &result))
     return REAL(ioctl)(descriptor, command, argument);
   return (int)finish(result);
 }

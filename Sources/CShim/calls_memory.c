@@ -4,7 +4,7 @@
 #include <stdarg.h>
 #include <sys/mman.h>
 
-/* After the real call: the host compares what is there now with what it pinned. */
+/* Tells the host that the memory it pinned there is not there any more. */
 static void report_replaced(void *address, size_t length) {
   struct viaduct_channel *channel = channel_if_made();
   if (!channel || length == 0) return;
@@ -58,9 +58,9 @@ EXPORT void *mmap64(void *address, size_t length, int protection, int flags, int
     __attribute__((alias("mmap")));
 
 EXPORT int munmap(void *address, size_t length) {
-  int result = REAL(munmap)(address, length);
-  if (result == 0) report_replaced(address, length);
-  return result;
+  /* Before the call, since another thread may map the same addresses after it. */
+  if ((uintptr_t)address % PAGE_BYTES == 0) report_replaced(address, length);
+  return REAL(munmap)(address, length);
 }
 
 EXPORT void *mremap(void *old, size_t old_length, size_t length, int flags, ...) {
@@ -70,8 +70,12 @@ EXPORT void *mremap(void *old, size_t old_length, size_t length, int flags, ...)
   va_end(arguments);
   void *result = REAL(mremap)(old, old_length, length, flags, wanted);
   if (result == MAP_FAILED) return result;
-  report_replaced(old, old_length);
-  if (result != old) report_replaced(result, length);
+  if (result != old) {
+    report_replaced(old, old_length);
+    report_replaced(result, length);
+  } else if (length < old_length) {
+    report_replaced((char *)old + length, old_length - length);
+  }
   return result;
 }
 

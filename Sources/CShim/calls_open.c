@@ -2,6 +2,7 @@
 #include "shim.h"
 
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 extern void __chk_fail(void) __attribute__((noreturn)); /* libc's answer to a buffer that is too small */
@@ -91,11 +92,65 @@ static bool open_for_stream(const char *path, const char *mode, int *descriptor)
   return flags >= 0 && open_served(AT_FDCWD, path, flags, 0666, descriptor);
 }
 
+/* A stream on a served file of text. libc would read and write its descriptor out of our sight. */
+struct text_stream {
+  int descriptor;
+  off64_t position;
+};
+
+static ssize_t text_read(void *cookie, char *buffer, size_t count) {
+  struct text_stream *text = cookie;
+  ssize_t result = pread(text->descriptor, buffer, count, text->position);
+  if (result > 0) text->position += result;
+  return result;
+}
+
+static ssize_t text_write(void *cookie, const char *buffer, size_t count) {
+  struct text_stream *text = cookie;
+  ssize_t result = write(text->descriptor, buffer, count);
+  if (result <= 0) return 0; /* what fopencookie takes for an error */
+  text->position += result;
+  return result;
+}
+
+/* The end is unknown until it is read. */
+static int text_seek(void *cookie, off64_t *offset, int origin) {
+  struct text_stream *text = cookie;
+  off64_t position = origin == SEEK_CUR ? text->position + *offset : *offset;
+  if (origin == SEEK_END || position < 0) {
+    errno = EINVAL;
+    return -1;
+  }
+  *offset = text->position = position;
+  return 0;
+}
+
+static int text_close(void *cookie) {
+  struct text_stream *text = cookie;
+  int result = close(text->descriptor);
+  free(text);
+  return result;
+}
+
+static FILE *stream_on(int descriptor, const char *mode) {
+  struct stat status;
+  struct file_identity identity;
+  if (!descriptor_confirm(descriptor, &identity) || fstat(descriptor, &status) < 0 || !S_ISREG(status.st_mode))
+    return fdopen(descriptor, mode);
+  struct text_stream *text = malloc(sizeof *text);
+  if (!text) return NULL;
+  *text = (struct text_stream){.descriptor = descriptor};
+  cookie_io_functions_t functions = {.read = text_read, .write = text_write, .seek = text_seek, .close = text_close};
+  FILE *stream = fopencookie(text, mode, functions);
+  if (!stream) free(text);
+  return stream;
+}
+
 EXPORT FILE *fopen(const char *path, const char *mode) {
   int descriptor;
   if (!open_for_stream(path, mode, &descriptor)) return REAL(fopen)(path, mode);
   if (descriptor < 0) return NULL;
-  FILE *stream = fdopen(descriptor, mode);
+  FILE *stream = stream_on(descriptor, mode);
   if (!stream) (void)close(descriptor);
   return stream;
 }

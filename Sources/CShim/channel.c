@@ -77,11 +77,13 @@ static uint32_t connect_to_host(struct state *state) {
 struct viaduct_channel *channel_get(void) {
   struct state *state = viaduct_state;
   if (!state) return NULL;
-  (void)process_is_vfork_child(); /* a new owner of the state enters itself */
+  bool is_vfork_child = process_is_vfork_child(); /* a new owner of the state enters itself */
   for (;;) {
     uint32_t connection = atomic_load(&state->connection);
     if (connection == CONNECTION_MADE) return atomic_load(&state->channel);
     if (connection == CONNECTION_REFUSED) return NULL;
+    /* A connection made here would be the child's, and end with it, in its parent's state. */
+    if (is_vfork_child && connection == CONNECTION_NONE) return NULL;
     if (connection == CONNECTION_STARTING) {
       (void)raw_futex_wait(&state->connection, CONNECTION_STARTING, NULL);
       continue;

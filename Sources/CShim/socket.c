@@ -100,6 +100,8 @@ static long exchange(struct viaduct_message *message, int sent, bool wants_descr
     if (result >= 0) result = send_message((int)socket, message, sent);
     if (result == -EBADF && sent >= 0) result = send_message((int)socket, message, -1);
     if (result >= 0) result = receive_reply((int)socket, wants_descriptor, close_on_exec);
+    /* The host turns away whom it has no descriptor for. */
+    if (result == -EPIPE || result == -ECONNRESET) result = -ENFILE;
     if (result >= 0 && message->kind == VIADUCT_CLAIM) await_release((int)socket);
     (void)raw_close((int)socket);
   }

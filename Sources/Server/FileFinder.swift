@@ -30,10 +30,11 @@ func findOpening(of mapping: Mapping, by process: Int32) -> HostMemoryFile? {
   return nil
 }
 
+/// Without waiting: a lease that the client holds, or a pipe of its, would keep the machine.
 private func open(_ path: String, as key: FileKey) -> HostMemoryFile? {
   guard
-    let descriptor = (try? Descriptor(opening: path, O_RDWR))
-      ?? (try? Descriptor(opening: path, O_RDONLY)),
+    let descriptor = (try? Descriptor(opening: path, O_RDWR | O_NONBLOCK))
+      ?? (try? Descriptor(opening: path, O_RDONLY | O_NONBLOCK)),
     let status = descriptor.status, status.is_memory || status.is_huge_memory,
     FileKey(status) == key
   else { return nil }

@@ -8,6 +8,8 @@ final class HelperMemory: MemoryAccess {
   /// How long the machine may stand still for one piece of memory before the client counts as gone.
   private static let limitNanoseconds: UInt64 = 2_000_000_000
   private static let pieceBytes = 65536
+  /// As many mappings as Linux lets a process have by default, and some more.
+  private static let mappingLimit = 1 << 17
 
   private let channel: Channel
   private let processDescriptor: Descriptor
@@ -22,7 +24,7 @@ final class HelperMemory: MemoryAccess {
 
   func mapping(from address: UInt64, sharedOnly: Bool) throws(MemoryFault) -> Mapping {
     var next = address
-    while true {
+    for _ in 0..<Self.mappingLimit {
       var raw = viaduct_mapping()
       let result = try unsafe withUnsafeMutableBytes(of: &raw) { (bytes) throws(MemoryFault) in
         try unsafe call(
@@ -30,10 +32,15 @@ final class HelperMemory: MemoryAccess {
       }
       guard result == 0 else { throw .notAccessible }
       let found = Mapping(raw)
-      guard found.start < found.end, found.end > next else { throw .notAccessible }
+      // The client says so: what no kernel would say must not reach the page arithmetic.
+      guard found.start < found.end, found.end > next,
+        (found.start | found.end | found.offset) % pageBytes == 0,
+        !found.offset.addingReportingOverflow(found.end - found.start).overflow
+      else { throw .notAccessible }
       if !sharedOnly || found.isOfFile { return found }
       next = found.end
     }
+    throw .notAccessible
   }
 
   func read(at address: UInt64, into bytes: UnsafeMutableRawBufferPointer) throws(MemoryFault) {

@@ -27,7 +27,7 @@ import Hardware
     key = FileKey(status)
     isMemory = status.is_memory || status.is_huge_memory
     blockBytes = max(status.block_bytes, pageBytes)
-    let reopened = isMemory ? passed.reopened(O_RDWR) : nil
+    let reopened = isMemory ? passed.reopened(O_RDWR | O_NONBLOCK) : nil
     descriptor = reopened ?? passed
     let mode = fcntl(descriptor.number, F_GETFL) & O_ACCMODE
     isWritable = mode == O_RDWR

@@ -41,6 +41,8 @@ final class Reception {
   private var isStopping = false
   private var connections: [UInt64: Descriptor] = [:]
   private var nextConnection: UInt64 = 0
+  /// Given up when no other descriptor is free.
+  private var spare = makeSpare()
 
   init(core: Core, listener: Descriptor) throws(SystemError) {
     self.core = core
@@ -122,6 +124,7 @@ final class Reception {
   private func acceptAll() {
     while true {
       let accepted = host_accept(listener.number)
+      if accepted == -EMFILE || accepted == -ENFILE, turnOneAway() { continue }
       guard accepted >= 0 else { return }
       let number = nextConnection
       nextConnection += 1
@@ -135,6 +138,23 @@ final class Reception {
           watch.number, accepted, HOST_READABLE, Source.connection.key(number))
       }
     }
+  }
+
+  /// Without a free descriptor a client would wait, and the listener stay ready, for ever. Under the
+  /// lock, so that no session takes the spare one meanwhile.
+  private func turnOneAway() -> Bool {
+    core.lock.withLock { () -> Bool in
+      spare = nil
+      let accepted = host_accept(listener.number)
+      if accepted >= 0 { close(accepted) }
+      spare = Self.makeSpare()
+      return accepted >= 0
+    }
+  }
+
+  private static func makeSpare() -> Descriptor? {
+    let made = host_eventfd()
+    return made >= 0 ? Descriptor(owning: made) : nil
   }
 
   /// Takes the one message of a connection. False when it has not come yet.
