@@ -140,8 +140,8 @@ final class Reception {
     }
   }
 
-  /// Without a free descriptor a client would wait, and the listener stay ready, for ever. Under the
-  /// lock, so that no session takes the spare one meanwhile.
+  /// Without a free descriptor a client would wait, and the listener stay ready, for ever. Under
+  /// the lock, so that no session takes the spare one meanwhile.
   private func turnOneAway() -> Bool {
     core.lock.withLock { () -> Bool in
       spare = nil
